@@ -1,0 +1,94 @@
+"""Running one job's target in this process, and putting a name to what went wrong."""
+
+import errno
+import importlib
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from autotl.errors import AutotlError, UsageError
+from autotl.execution.protocol import Failed, Finished, Job, Report, Reporter, Target, Terminal
+
+# Keras's backends each have their own way of saying it; none has a type that could be imported here.
+OUT_OF_MEMORY_TYPES = frozenset({"ResourceExhaustedError", "OutOfMemoryError"})
+OUT_OF_MEMORY_TEXTS = ("resource_exhausted", "out of memory", "oom when allocating", "cannot allocate memory")
+LONGEST_DETAIL = 20_000  # characters: enough for any traceback, and a message stays small
+
+
+def run_job(job: Job, report: Reporter) -> Terminal:
+    """Import the job's target, run it, and say how it ended. Lets only KeyboardInterrupt through."""
+    try:
+        result = load_target(job.target)(job.payload, report)
+        return Finished(job.id, job.attempt, as_json_object(result))
+    except (Exception, SystemExit) as error:
+        return failure(job, error)
+
+
+def make_reporter(job: Job, send: Callable[[Report], None], is_stopped: Callable[[], bool]) -> Reporter:
+    """The `report` function that is given to the job's target."""
+
+    def report(step: int, value: float, extra: dict[str, Any]) -> bool:
+        send(Report(job.id, job.attempt, int(step), float(value), as_json_object(extra)))
+        return is_stopped()
+
+    return report
+
+
+def load_target(name: str) -> Target:
+    """The function called "module:function".
+
+    Raises:
+        UsageError: when the name has another form, or the module has no such function.
+        ImportError: when there is no such module.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise UsageError(f'A target is "module:function": {name!r} is not. Name the function to run.')
+    module = importlib.import_module(module_name)
+    target = getattr(module, function_name, None)
+    if not callable(target):
+        raise UsageError(f"A target is a function: module {module_name} has no function {function_name!r}.")
+    return cast(Target, target)
+
+
+def as_json_object(value: Any) -> dict[str, Any]:
+    """`value` as it arrives after a trip through JSON.
+
+    Raises:
+        TypeError: when it is no dict or holds something JSON cannot, such as a numpy scalar.
+    """
+    if not isinstance(value, dict):
+        raise TypeError(f"what goes in and out of a job is a dict, not {type(value).__name__}")
+    return cast(dict[str, Any], json.loads(json.dumps(value)))
+
+
+def failure(job: Job, error: BaseException) -> Failed:
+    """The terminal event for an exception that ended `job`."""
+    message = str(error) if isinstance(error, AutotlError) else f"{type(error).__name__}: {error}"
+    detail = "".join(traceback.format_exception(error))[-LONGEST_DETAIL:]
+    return Failed(job.id, job.attempt, kind_of(error), message, detail)
+
+
+def kind_of(error: BaseException) -> str:
+    """`Failed.kind` for an exception: what autotl raised on purpose names itself, the rest is "oom" or "user"."""
+    if isinstance(error, AutotlError):
+        return error.kind
+    return "oom" if any(_is_out_of_memory(link) for link in _causes(error)) else "user"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    text = str(error).lower()
+    return type(error).__name__ in OUT_OF_MEMORY_TYPES or any(phrase in text for phrase in OUT_OF_MEMORY_TEXTS)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what it was raised from; a chain may be a ring."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__

@@ -1,0 +1,1 @@
+"""The run directory: create, lock, record, read back. Knows files and nothing of what is searched."""

@@ -1,0 +1,167 @@
+"""The supervision of workers: how they die, who notices, what comes after them."""
+
+import os
+import select
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from autotl.errors import AutotlError
+from autotl.execution.protocol import Failed, Finished, Job, Report, Started, Terminal
+from autotl.execution.slot import Recycling
+
+pytestmark = pytest.mark.process
+HERE = Path(__file__).parent
+IMPORT_PATH = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+
+
+def job(name, payload=None, job_id="a", attempt=1):
+    return Job(job_id, attempt, f"targets:{name}", {} if payload is None else payload)
+
+
+def has_report(events):
+    return any(isinstance(event, Report) for event in events)
+
+
+def assert_goes_away(pid, seconds=10):
+    """Waits for the end of any process, also one that is not ours; a zombie has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([descriptor], [], [], seconds)[0], psutil.Process(pid)
+    finally:
+        os.close(descriptor)
+
+
+def pid_after_a_job(executor, finish, job_id="pid"):
+    executor.submit(job("echo", job_id=job_id), "cpu-0")
+    return finish(executor)[-1].result["pid"]
+
+
+def test_a_killed_worker_is_one_infra_failure_and_the_slot_comes_back(make_local, finish, poll_until):
+    executor = make_local()
+    executor.submit(job("hang"), "cpu-0")
+    events = poll_until(executor, has_report)
+    os.kill(events[0].pid, signal.SIGKILL)
+    events += finish(executor)
+    terminal = [event for event in events if isinstance(event, Terminal)]
+    assert [(event.job_id, event.attempt, event.kind) for event in terminal] == [("a", 1, "infra")]
+    assert "signal 9 (SIGKILL)" in terminal[0].message
+    executor.submit(job("echo", attempt=2), "cpu-0")
+    events = finish(executor)
+    assert [(event.job_id, event.attempt) for event in events] == [("a", 2), ("a", 2)]
+    assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("kill", "signal 9 (SIGKILL)"), ("segfault", "signal 11 (SIGSEGV)"), ("exit", "exit code 3")],
+)
+def test_a_job_that_takes_its_worker_down_fails_with_how(make_local, finish, how, message):
+    executor = make_local()
+    executor.submit(job("die", {"how": how}), "cpu-0")
+    failed = finish(executor)[-1]
+    assert failed.kind == "infra"
+    assert message in failed.message
+    if how == "segfault":
+        assert "targets.py" in failed.detail, "the Python stack of a crash in native code is in the log"
+
+
+def test_the_other_slot_does_not_notice_a_death(make_local, finish, poll_until):
+    executor = make_local(slots=2)
+    executor.submit(job("until_stopped", job_id="lives"), "cpu-0")
+    executor.submit(job("die", {"how": "kill"}, job_id="dies"), "cpu-1")
+    events = poll_until(
+        executor,
+        lambda events: (
+            any(isinstance(event, Failed) for event in events)
+            and has_report([event for event in events if event.job_id == "lives"])
+        ),
+    )
+    assert {event.job_id for event in events if isinstance(event, Terminal)} == {"dies"}
+    executor.stop("lives", 60)
+    assert isinstance(finish(executor)[-1], Finished)
+
+
+def test_a_killed_worker_takes_along_the_children_that_hold_its_pipes(make_local, finish, poll_until):
+    executor = make_local()
+    executor.submit(job("hang_with_child"), "cpu-0")
+    events = poll_until(executor, has_report)
+    os.kill(events[0].pid, signal.SIGKILL)
+    assert finish(executor)[-1].kind == "infra"
+    assert_goes_away(events[1].extra["child"])
+
+
+def test_a_job_that_does_not_heed_a_stop_is_killed_after_the_grace(make_local, poll_until, finish):
+    executor = make_local()
+    executor.submit(job("hang_with_child"), "cpu-0")
+    started, report, *_ = poll_until(executor, has_report)
+    executor.stop("a", grace_seconds=0.05)
+    failed = finish(executor)[-1]
+    assert (failed.job_id, failed.kind) == ("a", "cancelled")
+    assert_goes_away(started.pid)
+    assert_goes_away(report.extra["child"])
+    assert pid_after_a_job(executor, finish) != started.pid
+
+
+def test_out_of_memory_brings_a_fresh_worker(make_local, finish):
+    executor = make_local()
+    before = pid_after_a_job(executor, finish)
+    executor.submit(job("fail", {"how": "tensorflow"}), "cpu-0")
+    assert finish(executor)[-1].kind == "oom"
+    assert pid_after_a_job(executor, finish) != before
+
+
+def test_an_ordinary_failure_keeps_the_worker(make_local, finish):
+    executor = make_local()
+    before = pid_after_a_job(executor, finish)
+    executor.submit(job("fail", {"how": "plain"}), "cpu-0")
+    finish(executor)
+    assert pid_after_a_job(executor, finish) == before
+
+
+def test_a_worker_is_replaced_after_so_many_jobs(make_local, finish):
+    executor = make_local(recycling=Recycling(jobs=2))
+    first, second, third = (pid_after_a_job(executor, finish, f"job-{index}") for index in range(3))
+    assert first == second != third
+
+
+def test_a_worker_whose_memory_grows_is_replaced(make_local, finish):
+    executor = make_local(recycling=Recycling(growth_bytes=50 * 2**20))
+    first = pid_after_a_job(executor, finish)
+    executor.submit(job("fill_memory", {"bytes": 100 * 2**20}), "cpu-0")
+    assert finish(executor)[-1].result["pid"] == first
+    assert pid_after_a_job(executor, finish) != first
+
+
+def test_a_worker_that_cannot_start_is_given_up_with_its_last_words(make_local, finish):
+    executor = make_local(extra_env={"PYTHONPATH": "", "PYTHONHOME": "/nowhere"})
+    executor.submit(job("echo"), "cpu-0")
+    with pytest.raises(AutotlError, match=r"(?s)cpu-0 died 3 times.*/nowhere"):
+        finish(executor)
+    assert [event.kind for event in executor.shutdown(0)] == ["cancelled"]
+
+
+def test_a_module_that_kills_its_importer_is_given_up(make_local, finish, tmp_path):
+    (tmp_path / "deadly.py").write_text("import os\nprint('so long')\nos._exit(9)\n")
+    executor = make_local(extra_env={"PYTHONPATH": os.pathsep.join([str(tmp_path), IMPORT_PATH])})
+    executor.warm("deadly")
+    with pytest.raises(AutotlError, match=r"(?s)died 3 times.*exit code 9.*so long"):
+        finish(executor)
+
+
+def test_a_job_that_had_not_begun_when_its_worker_died_is_run_once_by_the_next(make_local, finish, tmp_path):
+    marker = tmp_path / "marker"
+    (tmp_path / "once.py").write_text(
+        f"import os, pathlib\nmarker = pathlib.Path({str(marker)!r})\n"
+        "if not marker.exists():\n    marker.touch()\n    os._exit(9)\n"
+    )
+    executor = make_local(extra_env={"PYTHONPATH": os.pathsep.join([str(tmp_path), IMPORT_PATH])})
+    executor.warm("once")
+    executor.submit(job("touch", {"path": str(tmp_path / "ran")}), "cpu-0")
+    assert [type(event) for event in finish(executor)] == [Started, Finished]
+    assert (tmp_path / "ran").read_text() == "ran\n"
