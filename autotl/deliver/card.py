@@ -1,0 +1,68 @@
+"""The model card: what a model is, how good it is, where it came from, in Markdown with Hugging Face front matter.
+
+Format: https://huggingface.co/docs/hub/model-cards. Class names, data-set names and command lines are the user's: they
+are escaped, so that they can neither break a table nor bring in markup.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+_MARKUP = re.compile(r"([\\`*_\[\]|~$#!])")
+# The identifiers of https://huggingface.co/docs/hub/repositories-licenses that pretrained weights are found under.
+_HUB_LICENCES = {
+    "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense",
+}  # fmt: skip
+
+
+def render_card(description: Mapping[str, Any]) -> str:
+    """Renders the card of a model from the content of its `autotl.json`."""
+    from jinja2 import Environment, StrictUndefined
+
+    # Markdown, not HTML: escaping is by the filters below, each value by the one of its place.
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment.filters.update(md=escape_markdown, yaml=_yaml, percent=_percent, number=_number)
+    template = environment.from_string(files("autotl.deliver").joinpath("card.md.j2").read_text(encoding="utf-8"))
+    licence = description["backbone"]["weights"].get("licence")
+    on_hub = str(licence).lower() if str(licence).lower() in _HUB_LICENCES else None
+    optional = {key: description.get(key) for key in ("temperature", "command", "parity", "latency")}
+    name = str(description["data"].get("name", "images"))
+    data = {**description["data"], "name": Path(name).name or name}  # not whose folders it lay in
+    context = {**description, **optional, "data": data, "hub_licence": on_hub, "licence": licence}
+    return template.render(
+        context, one_line=_one_line, suspects=_weak_classes(description["test"].get("per_class", []))
+    )
+
+
+def escape_markdown(value: object) -> str:
+    """Text that Markdown shows as it is, on one line, also inside a table."""
+    text = _one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def _one_line(value: object) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in str(value))
+    return " ".join(printable.split())
+
+
+def _yaml(value: object) -> str:
+    """A JSON text is a YAML text."""
+    return json.dumps(value if value is None else _one_line(value), ensure_ascii=False)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _weak_classes(per_class: list[dict[str, Any]], limit: int = 5) -> list[dict[str, Any]]:
+    """The classes that are recognised less than half of the time, worst first."""
+    weak = [row for row in per_class if row["support"] and row["recall"] < 0.5]
+    return sorted(weak, key=lambda row: row["recall"])[:limit]

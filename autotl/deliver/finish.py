@@ -1,0 +1,113 @@
+"""The last job of a search, done by a worker: check the saved model, test it once, write the model folder."""
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotl.data.images import open_images
+from autotl.data.manifest import Manifest
+from autotl.data.store import Cache
+from autotl.deliver.artefact import CARD_FILE, LABELS_FILE, load_file, write_artefact
+from autotl.deliver.description import DESCRIPTION_FILE, MODEL_FILE
+from autotl.deliver.evaluate import score_report, score_samples
+from autotl.errors import DataError, Interrupted, ParityError
+
+PARITY_LIMIT = 1e-4
+_LATENCY_IMAGES = 20
+_LATENCY_WARM_UPS = 3
+
+
+def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any]], bool]) -> dict[str, Any]:
+    """Turns a trained, saved model into the model folder of a run.
+
+    Args:
+        payload: `model`: path of the saved `model.keras`; `folder`: the model folder to write; `manifest`: path;
+            `cache`: {root, max_bytes}; `description`: see `write_artefact`, without `test`; `reference`: {rows, path
+            of a `.npy` with the probabilities `[n, C]` that the training process computed for them}.
+        report: told each phase, in `extra["phase"]`; a true answer stops the job.
+
+    Returns:
+        `{"test": score_report, "parity": {...}, "latency": {...}, "files": [paths]}`.
+
+    Raises:
+        ParityError: the file does not compute what the trained model computed; it is kept as `model.keras.rejected`.
+    """
+    model_path, folder, description = Path(payload["model"]), Path(payload["folder"]), dict(payload["description"])
+    cache = Cache(Path(payload["cache"]["root"]), payload["cache"]["max_bytes"])
+    manifest, image_size = Manifest.read(Path(payload["manifest"])), int(description["image_size"])
+    _begin(report, 0, "parity")
+    model = load_file(model_path)
+    parity = check_parity(model, manifest, payload["reference"], image_size, cache)
+    if not parity["passed"]:
+        rejected = _reject(model_path, folder)
+        raise ParityError(
+            f"A saved model must give the probabilities of the trained one within {PARITY_LIMIT:g}; the largest "
+            f"difference is {parity['max_difference']} over {parity['n']} images. The file is kept as {rejected}."
+        )
+    _begin(report, 1, "test")
+    rows = manifest.rows("test")
+    if not len(rows):
+        raise DataError("A model is tested on the test split, and this one is empty. Check the data set again.")
+    test = score_report(*score_samples(model, manifest, rows, image_size, cache), description["class_names"])
+    earlier = description.get("test_reads", [])
+    read = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "n": test["n"], "count": len(earlier) + 1}
+    _begin(report, 2, "latency")
+    latency = measure_latency(model, open_images(manifest, image_size, cache)[rows[:_LATENCY_IMAGES]])
+    _begin(report, 3, "write")
+    found = {"test": test, "parity": parity, "latency": latency}
+    write_artefact(model_path, folder, {**description, **found, "test_reads": [*earlier, read]})
+    names = (MODEL_FILE, DESCRIPTION_FILE, LABELS_FILE, CARD_FILE)
+    return {**found, "files": [str(folder / name) for name in names]}
+
+
+def check_parity(
+    model: Any, manifest: Manifest, reference: dict[str, Any], image_size: int, cache: Cache
+) -> dict[str, Any]:
+    """Compares a loaded model with the probabilities that the training process computed for some rows."""
+    rows = np.asarray(reference["rows"], dtype=np.int64)
+    expected = np.load(reference["probabilities"], allow_pickle=False).astype(np.float64)
+    found = score_samples(model, manifest, rows, image_size, cache)[0].astype(np.float64)
+    if found.shape != expected.shape:
+        raise ParityError(
+            f"A saved model gives as many classes as the trained one: {found.shape}, not {expected.shape}."
+        )
+    differences = np.abs(found - expected)
+    largest = float(differences.max()) if np.isfinite(differences).all() else None  # JSON knows no NaN
+    return {
+        "passed": largest is not None and largest <= PARITY_LIMIT,
+        "limit": PARITY_LIMIT,
+        "n": len(rows),
+        "max_difference": largest,
+        "mean_difference": None if largest is None else float(differences.mean()),
+        "same_label": float((found.argmax(axis=1) == expected.argmax(axis=1)).mean()),
+    }
+
+
+def measure_latency(model: Any, images: np.ndarray) -> dict[str, Any]:
+    """Milliseconds from one decoded image to its probabilities, on this machine, one image at a time."""
+    milliseconds = []
+    for index in range(-_LATENCY_WARM_UPS, len(images)):
+        image = np.ascontiguousarray(images[max(index, 0)][None])
+        started = time.perf_counter()
+        model.predict_on_batch(image)
+        if index >= 0:
+            milliseconds.append(1000.0 * (time.perf_counter() - started))
+    low, high = np.percentile(milliseconds, [50, 95])
+    return {"batch_size": 1, "n": len(images), "p50_milliseconds": float(low), "p95_milliseconds": float(high)}
+
+
+def _begin(report: Callable[[int, float, dict[str, Any]], bool], step: int, phase: str) -> None:
+    if report(step, 0.0, {"phase": phase}):
+        raise Interrupted(f"The search was stopped before the phase {phase!r} of its last job. Resume it to go on.")
+
+
+def _reject(model_path: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rejected = folder / f"{MODEL_FILE}.rejected"
+    shutil.move(model_path, rejected)
+    return rejected

@@ -1,0 +1,35 @@
+"""Cross-validation folds that keep duplicates together and every class in every part."""
+
+import numpy as np
+
+
+def make_folds(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """Split positions 0..N-1 into stratified, grouped folds.
+
+    scikit-learn's `StratifiedGroupKFold` may leave classes out of parts on small grouped data (scikit-learn#33085), so
+    groups are dealt out greedily here: class by class, the largest groups first, each to the fold that has the fewest
+    of that class (then the fewest images).
+
+    Args:
+        labels: class index of each image, `[N]`.
+        groups: duplicate group of each image, `[N]`; a group never straddles folds.
+        count: number of folds; fewer come back when a class has fewer groups than that (at least two).
+        seed: decides ties and the order of equal groups.
+    """
+    generator = np.random.default_rng(seed)
+    _, firsts, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    group_labels = labels[firsts]
+    smallest = int(np.bincount(group_labels, minlength=int(labels.max()) + 1).min())
+    count = max(2, min(count, smallest))
+    filled = np.zeros((count, int(labels.max()) + 1), dtype=np.int64)
+    fold_of_group = np.zeros(len(sizes), dtype=np.int64)
+    shuffled = generator.permutation(len(sizes))
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        label = group_labels[group]
+        offset = int(generator.integers(count))
+        load = [(filled[fold, label], filled[fold].sum(), (fold + offset) % count) for fold in range(count)]
+        fold = load.index(min(load))
+        filled[fold, label] += sizes[group]
+        fold_of_group[group] = fold
+    fold_of_row = fold_of_group[inverse]
+    return [np.flatnonzero(fold_of_row == fold) for fold in range(count)]

@@ -1,0 +1,167 @@
+"""The jobs a worker runs, started by name (`autotl.learn.jobs:run_job`): fit and score a trial, or fit the final model.
+
+A job is JSON in and JSON out; arrays and models travel as files beside the trial's log.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotl.errors import TrialError
+from autotl.learn.config import TrialConfig, read_config
+from autotl.learn.finetune import fit_finetune
+from autotl.learn.folds import make_folds
+from autotl.learn.ledger import Ledger
+from autotl.learn.metrics import fit_temperature, scores, softmax
+from autotl.learn.probe import cross_validate_linear, fit_head, fit_probe
+from autotl.learn.task import Task, open_task
+
+Report = Callable[[int, float, dict[str, Any]], bool]
+FOLDS = 5
+REFERENCE_IMAGES = 64
+
+
+def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Run one job.
+
+    Args:
+        payload: `kind` ("trial" or "final"), `config`, `manifest`, `cache {root, max_bytes}`, `seed`, `folder` (for
+            files), `metric`; a trial has `evaluation` ("cross_validation" or "holdout"), a final fit `temperature`.
+        report: takes (step, score so far, extra) and answers True when the trial is to stop.
+    """
+    ledger = Ledger()
+    config = read_config(payload["config"])
+    Path(payload["folder"]).mkdir(parents=True, exist_ok=True)
+    task = open_task(payload, ledger)
+    run = {"trial": _run_trial, "final": _run_final}[payload["kind"]]
+    result = run(task, config, payload, report)
+    return {**result, "ledger": ledger.to_json()}
+
+
+def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    evaluate = {"cross_validation": _cross_validate, "holdout": _hold_out}[payload["evaluation"]]
+    logits, rows, extra = evaluate(task, config, payload["seed"], payload["metric"], report)
+    labels = task.labels[rows]
+    temperature = fit_temperature(logits, labels)
+    probabilities = softmax(logits / temperature)
+    folder = Path(payload["folder"])
+    np.savez(folder / "validation.npz", probabilities=probabilities, rows=rows, labels=labels)
+    measured = scores(probabilities, labels)
+    return {**extra, "score": measured[payload["metric"]], "scores": measured, "temperature": temperature}
+
+
+def _score(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
+    """The metric after calibration: a fine-tuned network's overconfidence is one number, and no reason to reject it."""
+    return float(scores(softmax(logits / fit_temperature(logits, labels)), labels)[metric])
+
+
+def _cross_validate(
+    task: Task, config: TrialConfig, seed: int, metric: str, report: Report
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Out-of-fold logits of all rows; reports after each fold the score of the folds so far."""
+    folds = make_folds(task.labels, task.groups, FOLDS, seed)
+    if config.is_convex:
+        logits = cross_validate_linear(task, config, folds)
+        report(len(folds), _score(logits, task.labels, metric), {})
+        return logits, task.everything, {"stopped": False, "folds": len(folds)}
+    done: list[np.ndarray] = []
+    logits = np.zeros((len(task.labels), len(task.classes)), np.float32)
+    curve = []
+    for number, held_out in enumerate(folds):
+        rows = np.setdiff1d(task.everything, held_out)
+        logits[held_out] = _fit(task, config, rows, held_out, seed + number)
+        done.append(held_out)
+        so_far = np.concatenate(done)
+        curve.append(_score(logits[so_far], task.labels[so_far], metric))
+        if report(number + 1, curve[-1], {}):
+            break
+    rows = np.sort(np.concatenate(done))
+    return logits[rows], rows, {"curve": curve, "stopped": len(rows) < len(task.labels), "folds": len(curve)}
+
+
+def _fit(task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int) -> np.ndarray:
+    if config.recipe == "probe":
+        return fit_probe(task, config, rows, held_out, seed)
+    from autotl.learn.training import predict_logits
+
+    trainable, examples, _, _ = fit_finetune(task, config, rows, seed)
+    return predict_logits(trainable, examples, held_out, task.ledger)
+
+
+def _hold_out(
+    task: Task, config: TrialConfig, seed: int, metric: str, report: Report
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Logits of the validation rows from a fit to the training rows; reports after each epoch."""
+    from autotl.learn.training import predict_logits
+
+    rows, held_out = task.train, task.validation
+    curve: list[float] = []
+    latest = np.zeros(0)
+    if config.recipe == "probe":
+        latest = fit_probe(task, config, rows, held_out, seed)
+        curve.append(_score(latest, task.labels[held_out], metric))
+        report(1, curve[-1], {})
+        return latest, held_out, {"curve": curve, "stopped": False}
+
+    def after_epoch(trainable: Any, examples: Any, epoch: int) -> bool:
+        nonlocal latest
+        latest = predict_logits(trainable, examples, held_out, task.ledger)
+        curve.append(_score(latest, task.labels[held_out], metric))
+        return report(epoch, curve[-1], {})
+
+    trainable, _, _, cut = fit_finetune(task, config, rows, seed, after_epoch)
+    trained = sum(int(np.prod(variable.shape)) for variable in trainable.model.trainable_variables)
+    extra = {"curve": curve, "stopped": len(curve) < config.epochs, "cut": None if cut is None else cut.name}
+    return latest, held_out, {**extra, "trained_parameters": trained}
+
+
+def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Fit to training and validation rows together, assemble, save; and say what the live model computes."""
+    from autotl.learn.assemble import assemble
+    from autotl.learn.features import forward_batches
+    from autotl.learn.networks import borrow_network
+
+    ledger, folder = task.ledger, Path(payload["folder"])
+    if config.recipe == "probe":
+        head = fit_head(task, config, task.everything, payload["seed"])
+        network = borrow_network(config.backbone, config.image_size, config.weights, ledger)
+    else:
+        progress = {"step": 0}
+
+        def after_epoch(_trainable: Any, _examples: Any, epoch: int) -> bool:
+            progress["step"] = epoch
+            report(epoch, float(epoch), {})
+            return False  # the final fit is never pruned
+
+        trainable, _, network, _ = fit_finetune(task, config, task.everything, payload["seed"], after_epoch)
+        head = trainable.model.get_layer("head")
+    with ledger.phase("save"):
+        model = assemble(network.model, head, config.pooling, payload["temperature"], "autotl")
+        path = folder / "model.keras"
+        model.save(path)
+    with ledger.phase("evaluate"):
+        from autotl.data.images import open_images
+
+        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
+        rows = _reference_rows(task)
+        stored = [task.sources.rows[row] for row in rows]
+        reference = np.concatenate(list(forward_batches(model, images, stored)))
+        np.save(folder / "reference.npy", reference)
+    return {
+        "model": str(path),
+        "reference": {
+            "rows": stored,
+            "probabilities": str(folder / "reference.npy"),
+        },
+        "parameters": int(model.count_params()),
+    }
+
+
+def _reference_rows(task: Task) -> np.ndarray:
+    """Up to 64 rows spread evenly over the images, for comparing the saved model with the live one."""
+    rows = task.everything
+    if len(rows) == 0:
+        raise TrialError("There is no image to compare the saved model with.")
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_IMAGES, len(rows))).round().astype(int))]

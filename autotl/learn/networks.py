@@ -1,0 +1,67 @@
+"""Backbones as live Keras models in this worker, always handed out with their original weights.
+
+Building a network and reading its weights takes seconds, so the last few stay in memory. Trials train tails in place
+(prefix and tail share the backbone's variables), hence every borrower gets the weights restored first.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from autotl.backbones.cuts import Cut, choose_cut, split_model, stage_cuts
+from autotl.backbones.registry import load_backbone
+from autotl.learn.ledger import Ledger
+
+RANDOM_WEIGHTS_SEED = 20_240_229  # random weights are a fixed network, so that their features can be cached by key
+
+
+@dataclass(frozen=True, eq=False)  # a live model: equal to itself alone
+class Network:
+    """A built backbone: its model, its offered cuts and a copy of its original variables."""
+
+    name: str
+    model: Any
+    cuts: list[Cut]
+    originals: list[Any]
+
+    def restore(self) -> None:
+        for variable, value in zip(self.model.variables, self.originals, strict=True):
+            variable.assign(value)
+
+
+def borrow_network(name: str, image_size: int, weights: str, ledger: Ledger) -> Network:
+    """Build (or take from memory) a backbone in inference mode with its original weights."""
+    with ledger.phase("import"):
+        import keras  # noqa: F401
+    with ledger.phase("build"):
+        network = _build(name, image_size, weights)
+        network.restore()
+    return network
+
+
+@lru_cache(maxsize=4)
+def _build(name: str, image_size: int, weights: str) -> Network:
+    import keras
+
+    keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
+    model = load_backbone(name).build(image_size, weights)
+    for layer in model._flatten_layers(include_self=False):
+        # short fine-tunes would evaluate with a mixture of old and new statistics
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    return Network(name, model, stage_cuts(model), [variable.numpy() for variable in model.variables])
+
+
+def cut_network(network: Network, freeze_depth: float) -> tuple[Cut | None, Any | None, Any | None]:
+    """The cut nearest to a freeze depth, and the network before and after it.
+
+    Returns:
+        (cut, prefix, tail): cut and prefix are None when nothing is frozen, tail is None when everything is.
+    """
+    cut = choose_cut(network.cuts, freeze_depth)
+    return cut, *_split(network, cut)
+
+
+@lru_cache(maxsize=16)
+def _split(network: Network, cut: Cut | None) -> tuple[Any, Any]:
+    return split_model(network.model, cut)

@@ -1,0 +1,151 @@
+"""The probe: a head on the pooled features of a wholly frozen backbone.
+
+A linear head is a convex problem and is solved; an MLP is trained on the cached features. Either costs about a
+hundredth of a pass over the images.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotl.data.arrays import open_array
+from autotl.learn.config import TrialConfig
+from autotl.learn.features import pooled_features, select_pooling
+from autotl.learn.heads import build_head, initialise_hidden, set_linear, set_standardiser
+from autotl.learn.linear import Basis, LinearHead, Standardiser, fit_basis, fit_linear, fit_linear_subsets, fit_standardiser
+from autotl.learn.task import Task
+from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, smooth_targets, train
+from autotl.learn.views import PLAIN, policy_views
+
+
+def fit_probe(
+    task: Task,
+    config: TrialConfig,
+    rows: np.ndarray,
+    held_out: np.ndarray,
+    seed: int,
+    on_epoch: OnEpoch | None = None,
+) -> np.ndarray:
+    """Fit the head on `rows` and return logits `[len(held_out), C]` of the plain view of the others."""
+    views = _pooled_views(task, config)
+    if config.head == "linear":
+        standardiser, linear = solve_linear(task, config, rows, views)
+        with task.ledger.phase("evaluate"):
+            return linear.logits(standardiser(views[0][held_out]))
+    trainable, examples = _train_head(task, config, rows, seed, views, on_epoch)
+    return predict_logits(trainable, examples, held_out, task.ledger)
+
+
+def cross_validate_linear(task: Task, config: TrialConfig, folds: list[np.ndarray]) -> np.ndarray:
+    """Out-of-fold logits `[N, C]` of a linear head; the heads of all folds are solved together.
+
+    They share one standardisation: it knows the mean and scale of held-out features, and nothing of their labels.
+    """
+    views = _pooled_views(task, config)
+    basis = _plain_basis(task, config)
+    with task.ledger.phase("solve"):
+        standardiser = fit_standardiser(np.concatenate(views))
+        seen = np.ones((len(folds), len(task.labels)), bool)
+        for number, held_out in enumerate(folds):
+            seen[number, held_out] = False
+        targets = smooth_targets(task.labels, len(task.classes), config.label_smoothing)
+        heads = fit_linear_subsets(
+            standardiser(np.concatenate(views)),
+            np.tile(targets, (len(views), 1)),
+            np.tile(seen, (1, len(views))),
+            config.penalty,
+            basis,
+        )
+        logits = np.zeros_like(targets)
+        for head, held_out in zip(heads, folds, strict=True):
+            logits[held_out] = head.logits(standardiser(views[0][held_out]))
+    task.ledger.count("heads_solved", len(folds))
+    return logits
+
+
+def fit_head(task: Task, config: TrialConfig, rows: np.ndarray, seed: int) -> Any:
+    """Fit the head on `rows` and return it as a Keras model from pooled features to logits."""
+    views = _pooled_views(task, config)
+    if config.head == "linear":
+        standardiser, linear = solve_linear(task, config, rows, views)
+        head = build_head(config, views[0].shape[1], len(task.classes))
+        set_standardiser(head, standardiser)
+        set_linear(head, linear)
+        return head
+    return _train_head(task, config, rows, seed, views, None)[0].model
+
+
+def solve_linear(
+    task: Task, config: TrialConfig, rows: np.ndarray, views: list[np.ndarray]
+) -> tuple[Standardiser, LinearHead]:
+    """Solve for the linear head of some rows, seen in all given views."""
+    basis = _plain_basis(task, config)
+    with task.ledger.phase("solve"):
+        features = np.concatenate([view[rows] for view in views])
+        targets = smooth_targets(task.labels[rows], len(task.classes), config.label_smoothing)
+        standardiser = fit_standardiser(features)
+        linear = fit_linear(standardiser(features), np.tile(targets, (len(views), 1)), config.penalty, basis)
+    task.ledger.count("heads_solved")
+    return standardiser, linear
+
+
+def _pooled_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
+    """Float32 features `[N, D]`, one array for each cached view of the augmentation policy."""
+    return [
+        _load_pooled(str(_store(task, config, view).filename), config.pooling)
+        for view in policy_views(config.augmentation)
+    ]
+
+
+def _store(task: Task, config: TrialConfig, view: Any) -> Any:
+    return pooled_features(task.sources, config.backbone, config.weights, config.image_size, view)
+
+
+def _plain_basis(task: Task, config: TrialConfig) -> Basis:
+    with task.ledger.phase("solve"):
+        return _basis(str(_store(task, config, PLAIN).filename), config.pooling)
+
+
+@lru_cache(maxsize=16)
+def _load_pooled(path: str, pooling: str) -> np.ndarray:
+    return select_pooling(open_array(Path(path).parent), pooling)
+
+
+@lru_cache(maxsize=4)
+def _basis(path: str, pooling: str) -> Basis:
+    features = _load_pooled(path, pooling)
+    return fit_basis(fit_standardiser(features)(features))
+
+
+def _train_head(
+    task: Task,
+    config: TrialConfig,
+    rows: np.ndarray,
+    seed: int,
+    views: list[np.ndarray],
+    on_epoch: OnEpoch | None,
+) -> tuple[Trainable, Examples]:
+    with task.ledger.phase("import"):
+        import keras
+    with task.ledger.phase("build"):
+        keras.utils.set_random_seed(seed)
+        trainable = _compiled_head(architecture(config), views[0].shape[1], len(task.classes))
+        set_standardiser(trainable.model, fit_standardiser(np.concatenate([view[rows] for view in views])))
+        initialise_hidden(trainable.model, seed)
+    examples = Examples(views, task.labels, len(task.classes))
+    train(trainable, examples, rows, config, seed, task.ledger, on_epoch)
+    return trainable, examples
+
+
+def architecture(config: TrialConfig) -> TrialConfig:
+    """The configuration with all but the head's architecture at a fixed value: a part of the key of a traced graph."""
+    hidden = {"width": config.width, "depth": config.depth, "dropout": config.dropout} if config.head == "mlp" else {}
+    return TrialConfig(backbone="", image_size=1, head=config.head, pooling=config.pooling, **hidden)
+
+
+@lru_cache(maxsize=4)
+def _compiled_head(shape: TrialConfig, features: int, classes: int) -> Trainable:
+    head = build_head(shape, features, classes)
+    return compile_trainable(head, list(head.trainable_variables))

@@ -1,0 +1,50 @@
+"""What a worker fits models to: the manifest's training and validation rows, and the stores that serve them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotl.data.manifest import Manifest
+from autotl.data.store import Cache
+from autotl.learn.features import Sources
+from autotl.learn.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labelled rows without the test split. Positions 0..N-1 count these rows, in manifest order, as the stores do."""
+
+    sources: Sources
+    labels: np.ndarray  # [N] class indices
+    groups: np.ndarray  # [N] duplicate groups
+    train: np.ndarray  # positions of the training split
+    validation: np.ndarray  # positions of the validation split
+    classes: tuple[str, ...]
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.sources.ledger
+
+    @property
+    def everything(self) -> np.ndarray:
+        return np.arange(len(self.labels))
+
+
+def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
+    """Open the manifest and the cache that a job names; decodes and computes nothing."""
+    manifest = Manifest.read(Path(payload["manifest"]))
+    cache = Cache(Path(payload["cache"]["root"]), int(payload["cache"]["max_bytes"]))
+    rows = manifest.rows("train", "val")
+    samples = [manifest.samples[row] for row in rows]
+    splits = np.array([sample.split for sample in samples])
+    return Task(
+        sources=Sources(manifest, tuple(int(row) for row in rows), cache, ledger),
+        labels=np.array([sample.label for sample in samples]),
+        groups=np.array([sample.group for sample in samples]),
+        train=np.flatnonzero(splits == "train"),
+        validation=np.flatnonzero(splits == "val"),
+        classes=manifest.classes,
+    )

@@ -1,0 +1,103 @@
+import json
+import re
+
+import pytest
+
+from autotl.deliver.card import escape_markdown, render_card
+from autotl.deliver.description import complete_description
+
+HOSTILE = [
+    "a | b",
+    "<script>alert(1)</script>",
+    "two\nlines",
+    "**bold** [x](http://y)",
+    "# head",
+    "back\\slash|",
+    "`code`",
+]
+
+
+@pytest.fixture
+def card_of(tmp_path, describe):
+    def render(names=("cat", "dog"), **more):
+        (tmp_path / "m.keras").write_bytes(b"")
+        rows = [{"name": name, "support": 5, "precision": 0.5, "recall": 0.2, "f1": 0.3} for name in names]
+        confusions = [{"true": names[0], "predicted": names[1], "count": 3, "share": 0.6}]
+        test = {
+            "n": 40, "accuracy": 0.725, "accuracy_ci95": [0.6, 0.85], "balanced_accuracy": 0.7, "macro_f1": 0.69,
+            "log_loss": 0.9, "per_class": rows, "confusions": confusions,
+        }  # fmt: skip
+        return render_card(complete_description(tmp_path / "m.keras", describe(names, **{"test": test, **more})))
+
+    return render
+
+
+def front_matter(card):
+    return re.match(r"---\n(.*?)\n---\n", card, re.DOTALL).group(1)
+
+
+def tables(card):
+    """Rows of each table as the number of their cells."""
+    blocks = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
+    return [[len(re.findall(r"(?<!\\)\|", row)) for row in block.splitlines()] for block in blocks]
+
+
+def test_the_card_says_what_the_model_is_how_good_and_what_to_respect(card_of):
+    card = card_of(command="autotl search colours --seed 0")
+    for words in (
+        "**72.5 %** (60.0 % to 85.0 %)",
+         "autotl search colours --seed 0", "Apache-2.0", "The test set is small (40 images)",
+        "Recognised less than half of the time: cat (20.0 %), dog (20.0 %).", "| cat | dog | 3 | 60.0 % |",
+    ):  # fmt: skip
+        assert words in card
+
+
+def test_the_front_matter_is_what_the_hugging_face_hub_reads(card_of):
+    text = front_matter(card_of())
+    for line in (
+        "license: apache-2.0",
+        "library_name: keras",
+        "pipeline_tag: image-classification",
+        "      value: 0.725",
+    ):
+        assert line in text.splitlines()
+    assert "license_name" not in text
+
+
+def test_a_licence_that_the_hub_does_not_know_is_given_by_name(card_of):
+    weights = {"source": "x", "sha256": None, "licence": "My own: licence", "dataset": "x"}
+    text = front_matter(card_of(backbone={"name": "b", "weights": weights}))
+    assert 'license: other\nlicense_name: "My own: licence"' in text
+
+
+def test_class_names_can_neither_break_a_table_nor_bring_in_markup(card_of):
+    plain, hostile = card_of(["x"] * len(HOSTILE)), card_of(HOSTILE)
+    assert tables(hostile) == tables(plain)
+    assert all(len(set(rows)) == 1 for rows in tables(hostile))
+    assert len(hostile.splitlines()) == len(plain.splitlines())
+    assert "<script>" not in hostile
+
+
+def test_the_name_of_the_data_cannot_break_the_front_matter(card_of):
+    name = 'x"\n---\nlicense: mit'
+    text = front_matter(card_of(data={"name": name, "fingerprint": "f"}))
+    (line,) = [line for line in text.splitlines() if line.startswith("- name:")]
+    assert json.loads(line.removeprefix("- name: ")) == 'x" --- license: mit · mean-colour'
+
+
+def test_a_command_cannot_end_its_code_block(card_of):
+    card = card_of(command="autotl search 'a\n```\n<b>'")
+    assert "autotl search 'a ``` <b>'" in card.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a|b", r"a\|b"), ("a&<b>", "a&amp;&lt;b&gt;"), ("a\r\n\tb\x00", "a b"), (3, "3")]
+)
+def test_markdown_is_escaped_on_one_line(text, shown):
+    assert escape_markdown(text) == shown
+
+
+def test_the_card_needs_no_more_than_the_required_keys(card_of):
+    card = card_of(test={"n": 3, "accuracy": 1.0}, validation={}, temperature=None)
+    assert "calibrated" not in card
+    assert "– |" in card

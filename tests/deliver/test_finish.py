@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotl.deliver.artefact import open_artefact
+from autotl.deliver.finish import run_job
+from autotl.errors import AutotlError, Interrupted, ParityError
+
+pytestmark = pytest.mark.keras
+
+
+def test_the_last_job_checks_tests_once_and_writes_the_model_folder(finish_payload, reports):
+    result = run_job(finish_payload, reports.report)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    opened = open_artefact(Path(finish_payload["folder"]))
+    described = opened.description
+    assert described["test"] == result["test"] and described["parity"] == result["parity"]
+    assert result["parity"]["passed"] and result["parity"]["max_difference"] == 0.0
+    assert result["test"]["n"] == 30 and result["test"]["accuracy"] > 0.5
+    assert [read["count"] for read in described["test_reads"]] == [1]
+    assert 0 < result["latency"]["p50_milliseconds"] <= result["latency"]["p95_milliseconds"]
+    assert all(Path(path).is_file() for path in result["files"])
+    assert reports.told == ["parity", "test", "latency", "write"]
+
+
+def test_reading_the_test_again_is_counted(finish_payload, reports):
+    finish_payload["description"]["test_reads"] = [{"at": "2026-01-01T00:00:00+00:00", "n": 30, "count": 1}]
+    run_job(finish_payload, reports.report)
+    reads = open_artefact(Path(finish_payload["folder"])).description["test_reads"]
+    assert [read["count"] for read in reads] == [1, 2]
+
+
+def test_a_file_that_computes_something_else_is_rejected_and_kept(finish_payload, reports):
+    path = Path(finish_payload["reference"]["probabilities"])
+    reference = np.load(path)
+    np.save(path, reference + np.float32(2e-4))
+    with pytest.raises(ParityError, match=r"within 0\.0001.*model\.keras\.rejected") as caught:
+        run_job(finish_payload, reports.report)
+    assert caught.value.exit_code == 5
+    folder = Path(finish_payload["folder"])
+    assert [file.name for file in folder.iterdir()] == ["model.keras.rejected"]
+    assert not Path(finish_payload["model"]).exists()
+    assert reports.told == ["parity"]  # the test split has not been read
+    with pytest.raises(AutotlError, match="failed its parity check"):
+        open_artefact(folder)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_numbers_that_are_none_fail_the_parity_check(finish_payload, reports, wrong):
+    path = Path(finish_payload["reference"]["probabilities"])
+    reference = np.load(path)
+    reference[0, 0] = wrong
+    np.save(path, reference)
+    with pytest.raises(ParityError):
+        run_job(finish_payload, reports.report)
+
+
+def test_a_stop_is_heeded_before_the_test_split_is_read(finish_payload):
+    with pytest.raises(Interrupted, match="'test'"):
+        run_job(finish_payload, lambda step, value, extra: extra["phase"] == "test")
+    assert not Path(finish_payload["folder"]).exists()

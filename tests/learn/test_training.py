@@ -1,0 +1,107 @@
+"""The training loop: two rates, resets that reproduce a fresh trial, schedules."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from autotl.errors import TrialError
+from autotl.learn.config import TrialConfig
+from autotl.learn.heads import build_head, initialise_hidden, set_standardiser
+from autotl.learn.ledger import Ledger
+from autotl.learn.linear import fit_standardiser
+from autotl.learn.training import (
+    Examples,
+    compile_trainable,
+    predict_logits,
+    schedule,
+    smooth_targets,
+    train,
+)
+
+pytestmark = pytest.mark.keras
+
+CONFIG = TrialConfig(
+    backbone="none", image_size=1, head="mlp", width=16, dropout=0.3, head_rate=1e-2, batch_size=16, epochs=3
+)
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(3, size=96)
+    features = (np.eye(3)[labels] @ generator.normal(size=(3, 20)) + generator.normal(size=(96, 20))).astype(np.float16)
+    return Examples([features, features[:, ::-1].copy()], labels, 3)
+
+
+def fit(trainable, examples, seed, config=CONFIG):
+    ledger = Ledger()
+    set_standardiser(trainable.model, fit_standardiser(examples.views[0].astype(np.float32)))
+    initialise_hidden(trainable.model, seed)
+    train(trainable, examples, np.arange(64), config, seed, ledger)
+    return predict_logits(trainable, examples, np.arange(64, 96), ledger), ledger
+
+
+def new_trainable():
+    head = build_head(CONFIG, 20, 3)
+    return compile_trainable(head, list(head.trainable_variables))
+
+
+def test_a_reset_network_repeats_a_fresh_one_to_the_last_bit_and_traces_nothing(examples):
+    trainable = new_trainable()
+    first, first_ledger = fit(trainable, examples, seed=1)
+    fit(trainable, examples, seed=2, config=replace(CONFIG, head_rate=1e-3, weight_decay=0.1, label_smoothing=0.1))
+    again, again_ledger = fit(trainable, examples, seed=1)
+    fresh, _ = fit(new_trainable(), examples, seed=1)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, fresh)
+    assert first_ledger.counts["traces"] == 2
+    assert "traces" not in again_ledger.counts
+
+
+def test_variables_outside_the_head_move_at_the_tail_rate():
+    import keras
+
+    inputs = keras.Input((4,))
+    tail, head = keras.layers.Dense(4, name="tail"), keras.layers.Dense(2, name="head")
+    model = keras.Model(inputs, head(tail(inputs)))
+    trainable = compile_trainable(model, list(head.trainable_variables))
+    before = [layer.get_weights()[0] for layer in (tail, head)]
+    generator = np.random.default_rng(0)
+    examples = Examples([generator.normal(size=(32, 4)).astype(np.float32)], generator.integers(2, size=32), 2)
+    still = replace(CONFIG, tail_rate=0.0, weight_decay=0.0, epochs=1)
+    train(trainable, examples, np.arange(32), still, 0, Ledger())
+    np.testing.assert_array_equal(tail.get_weights()[0], before[0])
+    assert np.abs(head.get_weights()[0] - before[1]).max() > 1e-3
+
+
+def test_weight_decay_shrinks_kernels(examples):
+    trainable = new_trainable()
+    fit(trainable, examples, 0, replace(CONFIG, weight_decay=0.0))
+    free = np.linalg.norm(trainable.model.get_layer("hidden0").get_weights()[0])
+    fit(trainable, examples, 0, replace(CONFIG, weight_decay=5.0))
+    assert np.linalg.norm(trainable.model.get_layer("hidden0").get_weights()[0]) < 0.9 * free
+
+
+def test_a_diverging_loss_is_a_trial_error(examples):
+    with pytest.raises(TrialError, match="finite"):
+        train(new_trainable(), examples, np.arange(64), replace(CONFIG, head_rate=1e38), 0, Ledger())
+
+
+def test_training_ends_when_the_callback_says_so(examples):
+    done = train(new_trainable(), examples, np.arange(64), CONFIG, 0, Ledger(), on_epoch=lambda epoch: epoch == 2)
+    assert done == 2
+
+
+def test_the_schedule_warms_up_then_falls_to_nothing():
+    shares = [schedule(step, 100) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1)
+    assert max(shares) == shares[9] == pytest.approx(1.0)
+    assert all(one >= two for one, two in zip(shares[10:], shares[11:], strict=False))
+    assert shares[-1] < 1e-3
+
+
+def test_smoothed_targets_are_distributions():
+    targets = smooth_targets(np.array([0, 2]), 4, 0.2)
+    np.testing.assert_allclose(targets.sum(axis=1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(targets[1], [0.05, 0.05, 0.85, 0.05], rtol=1e-6)
