@@ -66,9 +66,7 @@ def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
         rows = np.asarray(sources.rows)
         return Examples([images], task.labels, classes, index=rows)
     views = [
-        cut_features(
-            sources, config.backbone, config.weights, config.image_size, config.freeze_depth, cut.name, view
-        )
+        cut_features(sources, config.backbone, config.weights, config.image_size, config.freeze_depth, cut.name, view)
         for view in policy_views(config.augmentation)
     ]
     return Examples(views, task.labels, classes)

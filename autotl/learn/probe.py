@@ -14,7 +14,15 @@ from autotl.data.arrays import open_array
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import pooled_features, select_pooling
 from autotl.learn.heads import build_head, initialise_hidden, set_linear, set_standardiser
-from autotl.learn.linear import Basis, LinearHead, Standardiser, fit_basis, fit_linear, fit_linear_subsets, fit_standardiser
+from autotl.learn.linear import (
+    Basis,
+    LinearHead,
+    Standardiser,
+    fit_basis,
+    fit_linear,
+    fit_linear_subsets,
+    fit_standardiser,
+)
 from autotl.learn.task import Task
 from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, smooth_targets, train
 from autotl.learn.views import PLAIN, policy_views

@@ -85,6 +85,21 @@ def test_equal_files_with_two_labels_are_all_dropped_and_reported(
     assert len(checked.manifest.samples) == 39
 
 
+def test_a_test_split_that_was_given_keeps_its_ambiguous_images(write: Write, png: Make) -> None:
+    files = {
+        f"{part}/{name}/{n}.png": png(100 * side + 10 * n + len(part))
+        for part in ("train", "test")
+        for side, name in enumerate(("cat", "dog"))
+        for n in range(8)
+    }
+    twice = {"test/cat/same.png": png(7), "test/dog/same.png": png(7), "train/dog/same.png": png(7)}
+    checked = check_dataset(str(write(files | twice)))
+    paths = {sample.path: sample.split for sample in checked.manifest.samples}
+    assert paths["test/cat/same.png"] == paths["test/dog/same.png"] == "test"
+    assert "train/dog/same.png" not in paths
+    assert len(checked.report["conflicts"]) == 1
+
+
 def test_duplicates_share_a_group_and_a_split(
     write: Write, two_classes: dict[str, bytes], jpeg: Make, png: Make
 ) -> None:

@@ -34,9 +34,7 @@ def test_the_basis_changes_the_way_but_not_the_optimum(problem):
     plain = Basis(np.eye(30, dtype=np.float32), np.full(30, float((standardised**2).mean()), np.float32))
     first = fit_linear(standardised, targets, 1e-3, fit_basis(standardised))
     second = fit_linear(standardised, targets, 1e-3, plain)
-    np.testing.assert_allclose(
-        softmax(first.logits(standardised)), softmax(second.logits(standardised)), atol=1e-2
-    )
+    np.testing.assert_allclose(softmax(first.logits(standardised)), softmax(second.logits(standardised)), atol=1e-2)
 
 
 def test_standardised_features_have_about_unit_length_and_dead_features_stay_small():

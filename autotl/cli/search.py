@@ -1,0 +1,79 @@
+"""`autotl search` and `autotl resume`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autotl import api
+from autotl.cli.live import open_view
+from autotl.cli.output import emit, standard_options
+from autotl.cli.rendering import render_result
+from autotl.cli.words import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--space", default="quick", show_default=True, help="Search space: a shipped name, or a .toml file.")
+@click.option("--trials", type=click.IntRange(min=1), help="Trials in total.  [default: as the space says]")
+@click.option("--budget", help="Wall time, like 90s, 10m or 1h30m.  [default: no limit]")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same trials.")
+@click.option("--backbone", "backbones", multiple=True, help="Only this backbone (repeatable).")
+@click.option(
+    "--metric",
+    type=click.Choice(list(METRIC_NAMES)),
+    default="log_loss",
+    show_default=True,
+    help="What validation chooses by.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one a GPU, or one]")
+@click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1.")
+@click.option("--out", metavar="DIR", help="The run directory.  [default: runs/<dataset>-<time>]")
+@click.option("--cache-dir", metavar="DIR", help="Where decoded images and features are kept.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@standard_options
+def search(as_json: bool, quiet: bool, metric: str, dataset: str, **options: Any) -> None:
+    """Search for the best model for DATASET and deliver it.
+
+    \b
+    Examples:
+      autotl search photos/
+      autotl search photos.zip --space standard --budget 30m
+      autotl search labels.csv --backbone efficientnet-lite0 --trials 40
+      autotl search sample:clipart --json > result.json
+
+    DATASET is a folder with a folder of images for each class, or for each split and class; a CSV file with the columns
+    path and label (split and group if you like); a zip of any of these; or a set that ships with autotl. Progress goes
+    to stderr, the result to stdout.
+    """
+    with open_view(is_quiet=quiet, metric=metric) as on_event:
+        result = api.search(dataset, metric=metric, on_event=on_event, **options)
+    _emit_result(result.values, as_json)
+
+
+@click.command()
+@click.argument("run")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@standard_options
+def resume(run: str, as_json: bool, quiet: bool) -> None:
+    """Go on with the search in the run directory RUN.
+
+    \b
+    Examples:
+      autotl resume runs/photos-20260101-120000
+
+    What had finished counts; what was cut off is run again. Of a finished search, the result is shown.
+    """
+    with open_view(is_quiet=quiet, metric=None) as on_event:
+        result = api.resume(run, on_event=on_event)
+    _emit_result(result.values, as_json)
+
+
+def _emit_result(result: Mapping[str, Any], as_json: bool) -> None:
+    def render(console: "Console") -> None:
+        render_result(console, result)
+
+    emit(result, as_json, render)

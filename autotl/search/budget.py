@@ -1,0 +1,28 @@
+"""Trials and time, divided among the stages of a space."""
+
+from autotl.search.context import Context
+from autotl.space.schema import SearchSpace
+
+FINISH_SHARE = 0.25  # of the budget is kept for confirming, the final fit and the test
+EARLY_STAGES_SHARE = 0.4  # of the rest goes at most to the stages before the last
+
+
+def stage_trials(space: SearchSpace, total: int | None) -> dict[str, int]:
+    """Trials of each stage: the space's own numbers, or a given total in their proportion, at least one each."""
+    own = {stage.name: stage.trials for stage in space.stages}
+    if total is None:
+        return own
+    scale = total / sum(own.values())
+    shares = {name: max(1, int(count * scale)) for name, count in own.items()}
+    last = space.stages[-1].name
+    shares[last] = max(1, total - sum(count for name, count in shares.items() if name != last))
+    return shares
+
+
+def stage_deadline(context: Context, index: int) -> float | None:
+    """Until when, in seconds since the start, a stage may ask for trials; None without a budget."""
+    if context.request.budget is None:
+        return None
+    available = context.request.budget * (1.0 - FINISH_SHARE)
+    is_last = index == len(context.space.stages) - 1
+    return available if is_last else available * EARLY_STAGES_SHARE

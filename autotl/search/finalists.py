@@ -1,0 +1,138 @@
+"""Confirm: the best configurations once more on a fresh seed, and the choice among them.
+
+The best of many validation scores is partly luck. Each finalist is fitted again with another seed, its two scores are
+averaged image by image, and the cheapest model that is not worse than the best by more than one paired standard error
+is chosen (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotl.search.context import Context
+from autotl.search.costs import network_key
+from autotl.search.request import METRICS
+
+FINALISTS = 3
+CHEAPER = 0.9  # a model counts as cheaper when it takes less than this share of the other's time
+SMALLEST_PROBABILITY = 1e-7
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A configuration with the validation results of all its fits."""
+
+    config: dict[str, Any]
+    number: int
+    losses: np.ndarray  # [n] mean log-loss of each validation image over the fits
+    rows: np.ndarray  # [n] which images
+    scores: dict[str, float]  # means over the fits
+    temperature: float
+    image_seconds: float  # forward seconds per image, infinite when never measured
+
+
+def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = FINALISTS) -> list[dict[str, Any]]:
+    """The best completed trials, best first, no configuration twice."""
+    sign = 1 if METRICS[metric] == "minimize" else -1
+    ranked = sorted(
+        (result for result in results if result["state"] == "complete"),
+        key=lambda result: (sign * result["score"], result["number"]),
+    )
+    unique: list[dict[str, Any]] = []
+    for result in ranked:
+        if all(result["config"] != other["config"] for other in unique):
+            unique.append(result)
+    return unique[:count]
+
+
+def confirm(context: Context, candidates: Sequence[dict[str, Any]], evaluation: str) -> list[Finalist]:
+    """Fit every candidate again on a fresh seed and average.
+
+    A first fit counts only when it was evaluated in the same way; then both see the same images.
+    """
+    jobs, numbers = [], []
+    for candidate in candidates:
+        number = context.next_number()
+        numbers.append(number)
+        seed = context.seed_for(f"confirm {candidate['number']}")
+        jobs.append(
+            context.job(number, "trial", candidate["config"], seed, evaluation=evaluation, confirms=candidate["number"])
+        )
+    finalists = []
+    for candidate, outcome in zip(candidates, context.dispatcher.run_all(jobs), strict=True):
+        if outcome.result is None:
+            context.log("confirm_failed", number=candidate["number"], message=getattr(outcome.failure, "message", ""))
+            continue
+        config = candidate["config"]
+        context.costs.add_job(config, outcome.result["ledger"], outcome.seconds)
+        folders = [outcome.job.payload["folder"]]
+        fits = [{"scores": outcome.result["scores"], "temperature": outcome.result["temperature"]}]
+        if candidate["evaluation"] == evaluation:
+            folders.append(candidate["folder"])
+            fits.append({"scores": candidate["scores"], "temperature": candidate["temperature"]})
+        finalist = _average(config, candidate["number"], folders, fits, context.costs.image_seconds)
+        finalists.append(finalist)
+        context.log("confirm", number=candidate["number"], scores=finalist.scores, seconds=outcome.seconds)
+    return finalists
+
+
+def single(result: Mapping[str, Any], image_seconds: Mapping[str, float]) -> Finalist:
+    """A completed trial on the strength of its one fit."""
+    fit = {"scores": result["scores"], "temperature": result["temperature"]}
+    return _average(result["config"], result["number"], [result["folder"]], [fit], image_seconds)
+
+
+def rank_backbones(results: Sequence[dict[str, Any]], metric: str, image_seconds: Mapping[str, float]) -> list[str]:
+    """Backbones by their best trials, the one to adapt first; the rule is that of `choose`."""
+    best: dict[str, Finalist] = {}
+    for result in pick_finalists(results, metric, len(results)):
+        best.setdefault(result["config"]["backbone"], single(result, image_seconds))
+    ranked = []
+    while best:
+        chosen = choose(list(best.values()), metric)
+        ranked.append(chosen.config["backbone"])
+        del best[chosen.config["backbone"]]
+    return ranked
+
+
+def _average(
+    config: dict[str, Any],
+    number: int,
+    folders: Sequence[str],
+    fits: Sequence[Mapping[str, Any]],
+    image_seconds: Mapping[str, float],
+) -> Finalist:
+    losses, rows = [], np.zeros(0, np.int64)
+    for folder in folders:
+        with np.load(Path(folder) / "validation.npz", allow_pickle=False) as saved:
+            labels, rows = saved["labels"], saved["rows"]
+            chosen = saved["probabilities"][np.arange(len(labels)), labels]
+            losses.append(-np.log(np.maximum(chosen, SMALLEST_PROBABILITY)))
+    names = fits[0]["scores"]
+    return Finalist(
+        config=config,
+        number=number,
+        losses=np.mean(losses, axis=0),
+        rows=rows,
+        scores={name: float(np.mean([fit["scores"][name] for fit in fits])) for name in names},
+        temperature=float(np.exp(np.mean([np.log(fit["temperature"]) for fit in fits]))),
+        image_seconds=image_seconds.get(network_key(config), float("inf")),
+    )
+
+
+def choose(finalists: Sequence[Finalist], metric: str) -> Finalist:
+    """The best finalist, or a clearly cheaper one within one paired standard error of its log-loss."""
+    sign = 1 if METRICS[metric] == "minimize" else -1
+    best = min(finalists, key=lambda finalist: (sign * finalist.scores[metric], finalist.number))
+    affordable = [best]
+    for other in finalists:
+        if other is best or not np.array_equal(other.rows, best.rows):
+            continue
+        difference = other.losses - best.losses
+        error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
+        if difference.mean() <= error and other.image_seconds < CHEAPER * best.image_seconds:
+            affordable.append(other)
+    return min(affordable, key=lambda finalist: (finalist.image_seconds, finalist is not best))

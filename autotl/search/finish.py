@@ -1,0 +1,76 @@
+"""The end of a search: fit the chosen configuration to all but the test split, have it checked, tested and written."""
+
+from typing import Any
+
+from autotl.backbones.contract import Backbone
+from autotl.errors import AutotlError, DataError, ParityError
+from autotl.execution.protocol import Failed, Job
+from autotl.search.context import Context
+from autotl.search.dispatch import Outcome
+from autotl.search.finalists import Finalist
+
+DELIVER_TARGET = "autotl.deliver.finish:run_job"
+ERRORS: dict[str, type[AutotlError]] = {"parity": ParityError, "data": DataError}
+
+
+def fit_final(context: Context, finalist: Finalist) -> dict[str, Any]:
+    """Retrain on training and validation images together; the model is saved with the trial's files."""
+    number = context.next_number()
+    seed = context.seed_for("final")
+    job = context.job(number, "final", finalist.config, seed, temperature=finalist.temperature)
+    outcome = context.dispatcher.run_all([job])[0]
+    result = _result(outcome)
+    context.costs.add_job(finalist.config, result["ledger"], outcome.seconds)
+    context.log("final", number=number, config=finalist.config, seconds=outcome.seconds)
+    return result
+
+
+def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any], command: str) -> dict[str, Any]:
+    """Let a worker load the saved model anew, compare it with the trained one, test it once and write `model/`."""
+    number = context.number
+    folder = context.run.attempt_dir(number, 1)
+    payload = {
+        "model": fitted["model"],
+        "folder": str(context.run.model_path),
+        "manifest": str(context.run.manifest_path),
+        "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
+        "reference": fitted["reference"],
+        "description": _description(context, finalist, fitted, command),
+        "log_path": str(folder / "deliver-log.txt"),
+    }
+    outcome = context.dispatcher.run_all([Job("deliver", 1, DELIVER_TARGET, payload)])[0]
+    context.costs.add({"test": outcome.seconds})
+    context.costs.busy_seconds += outcome.seconds
+    return _result(outcome)
+
+
+def _description(context: Context, finalist: Finalist, fitted: dict[str, Any], command: str) -> dict[str, Any]:
+    config, manifest = finalist.config, context.manifest
+    record: Backbone = context.backbones[config["backbone"]]
+    return {
+        "class_names": list(manifest.classes),
+        "image_size": config["image_size"],
+        "backbone": {"name": record.name, "weights": record.to_json()["weights"]},
+        "configuration": config,
+        "temperature": finalist.temperature,
+        "parameters": fitted["parameters"],
+        "data": {
+            "name": context.request.dataset,
+            "fingerprint": manifest.fingerprint,
+            "split_fingerprint": manifest.split_fingerprint,
+            "seed": context.request.seed,
+            "images": {split: len(manifest.rows(split)) for split in ("train", "val", "test")},
+        },
+        "validation": finalist.scores,
+        "command": command,
+    }
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    if outcome.result is not None:
+        return outcome.result
+    failure = outcome.failure
+    assert isinstance(failure, Failed)
+    raise ERRORS.get(failure.kind, AutotlError)(
+        f"{failure.message} The log: {outcome.job.payload['log_path']}" if failure.kind == "user" else failure.message
+    )

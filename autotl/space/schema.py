@@ -1,0 +1,44 @@
+"""What a search-space file says: stages, and what each of them varies."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from autotl.space.parameters import Name, OneValue, Parameter, not_empty
+
+
+class Stage(BaseModel):
+    """One study: its trials share a recipe and a way to be scored.
+
+    Attributes:
+        name: unique in the space; names the study.
+        recipe: "probe", "finetune", or "any" when `recipe` is itself a parameter.
+        trials: how many are asked for, unless the request says otherwise.
+        evaluation: "cross_validation" over training rows, or "holdout" on the validation split.
+        keep_backbones: from the stage before, only the best so many backbones compete; None keeps all.
+        epochs: of each trial, where it is not a parameter; None leaves it to the recipe.
+        prune: whether trials behind the median are stopped early.
+        parameters: what varies.
+        first: configurations tried before any is sampled; what one leaves open is sampled.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
+    recipe: Literal["probe", "finetune", "any"]
+    trials: Annotated[int, Field(strict=True, ge=1)]
+    evaluation: Literal["cross_validation", "holdout"] = "holdout"
+    keep_backbones: Annotated[int, Field(strict=True, ge=1)] | None = None
+    epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
+    prune: bool = False
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
+    first: tuple[dict[str, OneValue], ...] = ()
+
+
+class SearchSpace(BaseModel):
+    """A whole file. Stages run in the order in which they are written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    description: str = ""
+    stages: Annotated[tuple[Stage, ...], Field(alias="stage"), AfterValidator(not_empty)]
