@@ -18,7 +18,7 @@ from autotl.data.images import image_store_key, open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, key_of
 from autotl.learn.ledger import Ledger
-from autotl.learn.networks import borrow_network, cut_network
+from autotl.learn.networks import borrow_network, cut_network, multiply_adds
 from autotl.learn.views import View, view_layers
 
 FORMAT = 1
@@ -112,7 +112,8 @@ def _compute(
     with ledger.phase("build"):
         forward = _forward_model(network, freeze_depth, spec["tap"], view)
     with ledger.phase("forward"), sources.cache.building(KIND) as folder:
-        with ArrayWriter(folder, "float16", forward.output_shape[1:], spec) as writer:
+        header = {**spec, "multiply_adds": multiply_adds(network.model)}
+        with ArrayWriter(folder, "float16", forward.output_shape[1:], header) as writer:
             for outputs in forward_batches(forward, images, sources.rows):
                 writer.append(outputs)
         published = sources.cache.publish(KIND, key, folder)

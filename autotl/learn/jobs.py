@@ -15,7 +15,7 @@ from autotl.learn.finetune import fit_finetune
 from autotl.learn.folds import make_folds
 from autotl.learn.ledger import Ledger
 from autotl.learn.metrics import fit_temperature, scores, softmax
-from autotl.learn.probe import cross_validate_linear, fit_head, fit_probe
+from autotl.learn.probe import cross_validate_linear, fit_head, fit_probe, network_multiply_adds
 from autotl.learn.task import Task, open_task
 
 Report = Callable[[int, float, dict[str, Any]], bool]
@@ -49,7 +49,13 @@ def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
     folder = Path(payload["folder"])
     np.savez(folder / "validation.npz", probabilities=probabilities, rows=rows, labels=labels)
     measured = scores(probabilities, labels)
-    return {**extra, "score": measured[payload["metric"]], "scores": measured, "temperature": temperature}
+    return {
+        **extra,
+        "score": measured[payload["metric"]],
+        "scores": measured,
+        "temperature": temperature,
+        "multiply_adds": network_multiply_adds(task, config),
+    }
 
 
 def _score(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 Floats = NDArray[np.float32]
-SOLVER_OPTIONS = {"maxiter": 200, "ftol": 1e-6, "gtol": 1e-5, "maxcor": 10}
+SOLVER_OPTIONS = {"maxiter": 200, "ftol": 1e-6, "gtol": 1e-5, "maxcor": 5}
 
 
 class Standardiser(NamedTuple):
@@ -76,8 +77,6 @@ def fit_linear_subsets(
         penalty: weight of the squared norm of the kernel, greater than zero.
         basis: of these features or of similar ones: it decides how fast the optimum is reached, not what it is.
     """
-    from scipy.optimize import minimize
-
     heads, classes, size = len(subsets), targets.shape[1], features.shape[1]
     curvature = 1.0 / classes * (1.0 - 1.0 / classes)  # of the softmax at the start, where all classes are equal
     stretch = 1.0 / np.sqrt(curvature * basis.values + penalty)

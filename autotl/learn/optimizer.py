@@ -23,7 +23,7 @@ def make_optimizer(trainable: list[Any], head: list[Any]) -> Any:
     head_ids = {id(variable) for variable in head}
     head_positions = {position for position, variable in enumerate(trainable) if id(variable) in head_ids}
 
-    class TransferAdamW(keras.optimizers.Adam):
+    class TransferAdamW(keras.optimizers.Adam):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(learning_rate=1e-3, clipnorm=1.0)
             self.tail_share = keras.Variable(1.0, trainable=False, name="tail_share")

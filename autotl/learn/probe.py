@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autotl.data.arrays import open_array
+from autotl.data.arrays import open_array, read_header
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import pooled_features, select_pooling
 from autotl.learn.heads import build_head, initialise_hidden, set_linear, set_standardiser
@@ -99,6 +99,11 @@ def solve_linear(
     return standardiser, linear
 
 
+def network_multiply_adds(task: Task, config: TrialConfig) -> int:
+    """Multiplications of one image's pass through the backbone, as recorded with its features."""
+    return int(read_header(Path(_store(task, config, PLAIN).filename).parent)["spec"]["multiply_adds"])
+
+
 def _pooled_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
     """Float32 features `[N, D]`, one array for each cached view of the augmentation policy."""
     return [
@@ -149,7 +154,9 @@ def _train_head(
 
 def architecture(config: TrialConfig) -> TrialConfig:
     """The configuration with all but the head's architecture at a fixed value: a part of the key of a traced graph."""
-    hidden = {"width": config.width, "depth": config.depth, "dropout": config.dropout} if config.head == "mlp" else {}
+    hidden: dict[str, Any] = (
+        {"width": config.width, "depth": config.depth, "dropout": config.dropout} if config.head == "mlp" else {}
+    )
     return TrialConfig(backbone="", image_size=1, head=config.head, pooling=config.pooling, **hidden)
 
 

@@ -54,7 +54,9 @@ def findings(record: RunRecord) -> list[Finding]:
         finding
         for finding in (
             _found("files that could not be used", data.get("skipped"), _joined),
-            _found("sets of identical images with different labels, kept out of training", data.get("conflicts"), _labelled),
+            _found(
+                "sets of identical images with different labels, kept out of training", data.get("conflicts"), _labelled
+            ),
             _found("sets of look-alikes with different labels", duplicates.get("labels_differ"), _labelled),
             _found("images found on both sides of a given split", data.get("leaks"), _leak),
             _found("sets of look-alikes on both sides of a given split", data.get("similar_across_splits"), _joined),

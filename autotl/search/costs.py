@@ -12,29 +12,21 @@ class Costs:
     seconds: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     busy_seconds: float = 0.0
-    image_seconds: dict[str, float] = field(default_factory=dict)  # forward seconds per image, by backbone and size
 
     def add(self, seconds: Mapping[str, float]) -> None:
         for name, value in seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + value
 
-    def add_job(self, config: Mapping[str, Any], ledger: Mapping[str, Any], wall_seconds: float) -> None:
+    def add_job(self, ledger: Mapping[str, Any], wall_seconds: float) -> None:
         self.add(ledger["seconds"])
         for name, value in ledger["counts"].items():
             self.counts[name] = self.counts.get(name, 0) + value
         known = sum(ledger["seconds"].values())
         self.add({"other": max(0.0, wall_seconds - known)})
         self.busy_seconds += wall_seconds
-        forwarded = ledger["counts"].get("images_forwarded", 0)
-        if forwarded:
-            self.image_seconds.setdefault(network_key(config), ledger["seconds"].get("forward", 0.0) / forwarded)
 
     def summary(self, slot_seconds: float) -> dict[str, float]:
         """Seconds by phase, `idle` included; they add up to the slots' time."""
         idle = max(0.0, slot_seconds - self.busy_seconds)
         phases = {**self.seconds, "idle": idle}
         return {name: round(value, 3) for name, value in sorted(phases.items(), key=lambda item: -item[1])}
-
-
-def network_key(config: Mapping[str, Any]) -> str:
-    return f"{config['backbone']}@{config['image_size']}"

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from autotl.search.context import Context
-from autotl.search.costs import network_key
 from autotl.search.request import METRICS
 
 FINALISTS = 3
-CHEAPER = 0.9  # a model counts as cheaper when it takes less than this share of the other's time
+CHEAPER = 0.9  # a model counts as cheaper when it takes less than this share of the other's multiplications
 SMALLEST_PROBABILITY = 1e-7
 
 
@@ -31,7 +30,7 @@ class Finalist:
     rows: np.ndarray  # [n] which images
     scores: dict[str, float]  # means over the fits
     temperature: float
-    image_seconds: float  # forward seconds per image, infinite when never measured
+    multiply_adds: int  # of one image's pass through the backbone
 
 
 def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = FINALISTS) -> list[dict[str, Any]]:
@@ -66,30 +65,24 @@ def confirm(context: Context, candidates: Sequence[dict[str, Any]], evaluation: 
         if outcome.result is None:
             context.log("confirm_failed", number=candidate["number"], message=getattr(outcome.failure, "message", ""))
             continue
-        config = candidate["config"]
-        context.costs.add_job(config, outcome.result["ledger"], outcome.seconds)
+        context.costs.add_job(outcome.result["ledger"], outcome.seconds)
         folders = [outcome.job.payload["folder"]]
-        fits = [{"scores": outcome.result["scores"], "temperature": outcome.result["temperature"]}]
+        fits = [outcome.result]
         if candidate["evaluation"] == evaluation:
             folders.append(candidate["folder"])
-            fits.append({"scores": candidate["scores"], "temperature": candidate["temperature"]})
-        finalist = _average(config, candidate["number"], folders, fits, context.costs.image_seconds)
+            fits.append(candidate)
+        finalist = _average(candidate, folders, fits)
         finalists.append(finalist)
         context.log("confirm", number=candidate["number"], scores=finalist.scores, seconds=outcome.seconds)
     return finalists
 
 
-def single(result: Mapping[str, Any], image_seconds: Mapping[str, float]) -> Finalist:
-    """A completed trial on the strength of its one fit."""
-    fit = {"scores": result["scores"], "temperature": result["temperature"]}
-    return _average(result["config"], result["number"], [result["folder"]], [fit], image_seconds)
-
-
-def rank_backbones(results: Sequence[dict[str, Any]], metric: str, image_seconds: Mapping[str, float]) -> list[str]:
+def rank_backbones(results: Sequence[dict[str, Any]], metric: str) -> list[str]:
     """Backbones by their best trials, the one to adapt first; the rule is that of `choose`."""
     best: dict[str, Finalist] = {}
     for result in pick_finalists(results, metric, len(results)):
-        best.setdefault(result["config"]["backbone"], single(result, image_seconds))
+        finalist = _average(result, [result["folder"]], [result])
+        best.setdefault(result["config"]["backbone"], finalist)
     ranked = []
     while best:
         chosen = choose(list(best.values()), metric)
@@ -98,13 +91,8 @@ def rank_backbones(results: Sequence[dict[str, Any]], metric: str, image_seconds
     return ranked
 
 
-def _average(
-    config: dict[str, Any],
-    number: int,
-    folders: Sequence[str],
-    fits: Sequence[Mapping[str, Any]],
-    image_seconds: Mapping[str, float],
-) -> Finalist:
+def _average(result: Mapping[str, Any], folders: Sequence[str], fits: Sequence[Mapping[str, Any]]) -> Finalist:
+    """One configuration's fits taken together; all of them were scored on the same images."""
     losses, rows = [], np.zeros(0, np.int64)
     for folder in folders:
         with np.load(Path(folder) / "validation.npz", allow_pickle=False) as saved:
@@ -113,13 +101,13 @@ def _average(
             losses.append(-np.log(np.maximum(chosen, SMALLEST_PROBABILITY)))
     names = fits[0]["scores"]
     return Finalist(
-        config=config,
-        number=number,
+        config=result["config"],
+        number=result["number"],
         losses=np.mean(losses, axis=0),
         rows=rows,
         scores={name: float(np.mean([fit["scores"][name] for fit in fits])) for name in names},
         temperature=float(np.exp(np.mean([np.log(fit["temperature"]) for fit in fits]))),
-        image_seconds=image_seconds.get(network_key(config), float("inf")),
+        multiply_adds=result["multiply_adds"],
     )
 
 
@@ -133,6 +121,6 @@ def choose(finalists: Sequence[Finalist], metric: str) -> Finalist:
             continue
         difference = other.losses - best.losses
         error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
-        if difference.mean() <= error and other.image_seconds < CHEAPER * best.image_seconds:
+        if difference.mean() <= error and other.multiply_adds < CHEAPER * best.multiply_adds:
             affordable.append(other)
-    return min(affordable, key=lambda finalist: (finalist.image_seconds, finalist is not best))
+    return min(affordable, key=lambda finalist: (finalist.multiply_adds, finalist is not best))

@@ -20,7 +20,7 @@ def fit_final(context: Context, finalist: Finalist) -> dict[str, Any]:
     job = context.job(number, "final", finalist.config, seed, temperature=finalist.temperature)
     outcome = context.dispatcher.run_all([job])[0]
     result = _result(outcome)
-    context.costs.add_job(finalist.config, result["ledger"], outcome.seconds)
+    context.costs.add_job(result["ledger"], outcome.seconds)
     context.log("final", number=number, config=finalist.config, seconds=outcome.seconds)
     return result
 

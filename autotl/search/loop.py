@@ -30,7 +30,8 @@ from autotl.space.files import read_space
 from autotl.space.schema import SearchSpace, Stage
 from autotl.space.suggest import narrow
 
-WARM_MODULE = "autotl.learn.warm"
+JOBS_MODULE = "autotl.learn.jobs"
+KERAS_MODULE = "autotl.learn.warm"
 GRACE_SECONDS = 10.0
 
 
@@ -48,7 +49,8 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     cache = _open_cache(request)
     executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
     try:
-        checked = _check_data(request, image_sizes(space, backbones), cache, executor, on_event)
+        executor.warm(JOBS_MODULE)  # worker and driver start up side by side
+        checked = _check_data(request, image_sizes(space.stages[0], backbones), cache, executor, on_event)
         out = None if request.out is None else Path(request.out)
         run = create_run(out, {**request.to_json(), "dataset": absolute_dataset(request.dataset)})
         checked.manifest.write(run.manifest_path)
@@ -106,7 +108,7 @@ def _check_data(
     def on_progress(done: int, total: int) -> None:
         nonlocal warmed
         if not warmed:
-            executor.warm(WARM_MODULE)
+            executor.warm(KERAS_MODULE)
             warmed = True
         on_event({"event": "progress", "done": done, "total": total})
 
@@ -187,7 +189,7 @@ def _competing(stage: Stage, context: Context, names: list[str], results: list[d
     allowed = [name for name in names if not named or "installed" in named or name in named]
     if stage.keep_backbones is None:
         return allowed
-    ranked = rank_backbones(results, context.request.metric, context.costs.image_seconds)
+    ranked = rank_backbones(results, context.request.metric)
     return [name for name in ranked if name in allowed][: stage.keep_backbones] or allowed[: stage.keep_backbones]
 
 

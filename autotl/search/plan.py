@@ -1,4 +1,4 @@
-"""From a space and a data set to concrete work: which backbones compete, at which sizes, and a trial's full settings."""
+"""From a space to concrete work: which backbones compete, at which image sizes, and a trial's full settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +10,8 @@ from autotl.space.schema import SearchSpace, Stage
 
 INSTALLED = "installed"
 NATIVE = "native"
+SCALES = {"smaller": 0.75, NATIVE: 1.0, "larger": 8 / 7}
+SIZE_STEP = 16
 
 
 def resolve_backbones(names: Sequence[str]) -> dict[str, Backbone]:
@@ -42,7 +44,7 @@ def resolve_backbones(names: Sequence[str]) -> dict[str, Backbone]:
 
 def stage_choices(stage: Stage, parameter: str) -> list[Any]:
     """The values of a choice parameter of a stage, or nothing when it has none."""
-    found = stage.parameters.get(parameter)
+    found = {str(name): item for name, item in stage.parameters.items()}.get(parameter)
     return [] if found is None else list(getattr(found, "choice", None) or [])
 
 
@@ -52,18 +54,24 @@ def space_backbones(space: SearchSpace) -> list[str]:
     return list(dict.fromkeys(names)) if names else [INSTALLED]
 
 
-def image_sizes(space: SearchSpace, backbones: Mapping[str, Backbone]) -> list[int]:
-    """Every size that some trial may ask for, ascending; images are decoded once for all of them."""
-    sizes = set()
-    for stage in space.stages:
-        for choice in stage_choices(stage, "image_size") or [NATIVE]:
-            sizes |= {concrete_size(choice, record) for record in backbones.values()}
-    return sorted(sizes)
+def image_sizes(stage: Stage, backbones: Mapping[str, Backbone]) -> list[int]:
+    """Every size that some trial of a stage may ask for, ascending: images are decoded once for all of them."""
+    choices = stage_choices(stage, "image_size") or [NATIVE]
+    return sorted({concrete_size(choice, record) for choice in choices for record in backbones.values()})
 
 
 def concrete_size(choice: Any, record: Backbone) -> int:
-    """Pixels of a choice of image size: "native" is the backbone's own; never less than it can take."""
-    return record.image_size if choice == NATIVE else max(int(choice), record.min_image_size)
+    """Pixels of a choice of image size, never less than the backbone can take.
+
+    "smaller", "native" and "larger" are relative to the backbone's own size: networks classify well somewhat above the
+    size that they were trained at (Touvron et al., https://arxiv.org/abs/1906.06423).
+    """
+    if choice == NATIVE:
+        return record.image_size
+    if choice in SCALES:
+        scaled = round(record.image_size * SCALES[choice] / SIZE_STEP) * SIZE_STEP
+        return max(scaled, record.min_image_size)
+    return max(int(choice), record.min_image_size)
 
 
 def concrete_config(

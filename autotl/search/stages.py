@@ -36,8 +36,12 @@ class StageRun:
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
+        portfolio = self.portfolio()
         if not self.study.trials:
-            self._enqueue_portfolio()
+            for params in portfolio:
+                self.study.enqueue_trial(params)
+        if self.context.request.trials is None:
+            self.trials = max(self.trials, len(portfolio))
         dispatcher = self.context.dispatcher
         while True:
             for slot in dispatcher.free_slots():
@@ -48,12 +52,15 @@ class StageRun:
             for outcome in dispatcher.outcomes(self._on_report):
                 self._tell(outcome)
 
-    def _enqueue_portfolio(self) -> None:
-        """Configurations known to be good come first, each once for every backbone that competes."""
-        for values in self.stage.first:
-            named = [values] if "backbone" in values else [{**values, "backbone": name} for name in self.backbones]
-            for params in named if "backbone" in self.stage.parameters else [values]:
-                self.study.enqueue_trial(params)
+    def portfolio(self) -> list[dict[str, Any]]:
+        """Configurations known to be good: they come first, each once for every backbone that competes."""
+        if "backbone" not in self.stage.parameters:
+            return [dict(values) for values in self.stage.first]
+        return [
+            {"backbone": name, **values}
+            for values in self.stage.first
+            for name in ([values["backbone"]] if "backbone" in values else self.backbones)
+        ]
 
     def _may_ask(self) -> bool:
         if len(finished(self.study)) + len(self.asked) >= self.trials:
@@ -64,7 +71,7 @@ class StageRun:
         context = self.context
         trial = self.study.ask()
         values = suggest(self.stage, trial, self.backbones)
-        backbone = values.get("backbone", self.backbones[0])
+        backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         number = context.next_number()
         seed = context.seed_for(f"trial {number}")
@@ -94,7 +101,7 @@ class StageRun:
         }
         if outcome.result is not None:
             record |= _completed(outcome.result)
-            self.context.costs.add_job(config, outcome.result["ledger"], outcome.seconds)
+            self.context.costs.add_job(outcome.result["ledger"], outcome.seconds)
             self.errors.clear()
         else:
             assert outcome.failure is not None
@@ -140,7 +147,7 @@ class StageRun:
 
 
 def _completed(result: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("score", "scores", "temperature", "curve", "cut", "trained_parameters", "ledger")
+    kept = ("score", "scores", "temperature", "curve", "cut", "trained_parameters", "multiply_adds", "ledger")
     state = "pruned" if result["stopped"] else "complete"
     return {"state": state, **{name: result[name] for name in kept if name in result}}
 

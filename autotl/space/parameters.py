@@ -19,10 +19,10 @@ from pydantic import (
 
 Value = str | int | float
 INSTALLED = "installed"
-NATIVE = "native"
+SIZES = ("smaller", "native", "larger")  # three quarters of a backbone's own size, that size, a seventh more
 
 Name = Literal[
-    "backbone", "recipe", "image_size", "freeze_depth", "pooling", "head", "width", "depth", "dropout", "penalty",
+    "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "head", "width", "depth", "dropout", "penalty",
     "head_rate", "tail_rate", "weight_decay", "label_smoothing", "augmentation", "batch_size", "epochs",
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
@@ -57,8 +57,9 @@ _COUNT = Domain(whole=True, low=1)
 _RATE = Domain(low=0.0, high=1e3)
 DOMAINS: Mapping[str, Domain] = {
     "backbone": Domain(any_word=True),
+    "weights": Domain(words=("pretrained", "random")),
     "recipe": Domain(words=("probe", "finetune")),
-    "image_size": Domain(words=(NATIVE,), whole=True, low=8, high=4096),
+    "image_size": Domain(words=SIZES, whole=True, low=8, high=4096),
     "freeze_depth": Domain(low=0.0, high=1.0),
     "pooling": Domain(words=("avg", "max", "both")),
     "head": Domain(words=("linear", "mlp")),

@@ -1,6 +1,7 @@
 """The training loop: two rates, resets that reproduce a fresh trial, schedules."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_the_schedule_warms_up_then_falls_to_nothing():
     shares = [schedule(step, 100) for step in range(100)]
     assert shares[0] == pytest.approx(0.1)
     assert max(shares) == shares[9] == pytest.approx(1.0)
-    assert all(one >= two for one, two in zip(shares[10:], shares[11:], strict=False))
+    assert all(one >= two for one, two in pairwise(shares[10:]))
     assert shares[-1] < 1e-3
 
 
