@@ -74,7 +74,7 @@ def search(
     check_request(request)
     from autotl.search.loop import run_search
 
-    return SearchResult(run_search(request, _ignore if on_event is None else on_event))
+    return _reported(run_search(request, _ignore if on_event is None else on_event))
 
 
 def resume(run: str | Path, *, on_event: OnEvent | None = None) -> SearchResult:
@@ -85,7 +85,13 @@ def resume(run: str | Path, *, on_event: OnEvent | None = None) -> SearchResult:
     """
     from autotl.search.loop import resume_search
 
-    return SearchResult(resume_search(Path(run), _ignore if on_event is None else on_event))
+    return _reported(resume_search(Path(run), _ignore if on_event is None else on_event))
+
+
+def _reported(result: dict[str, Any]) -> SearchResult:
+    """A finished search leaves a report for people; it is drawn from the run directory and can be drawn again."""
+    report(result["run"])
+    return SearchResult(result)
 
 
 def status(run: str | Path) -> dict[str, Any]:

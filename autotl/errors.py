@@ -52,7 +52,7 @@ class TrialError(AutotlError):
     kind = "invalid"
 
 
-class Interrupted(AutotlError):
+class Interrupted(AutotlError):  # noqa: N818 - it is no fault
     """The user stopped the run; what had finished is saved."""
 
     exit_code = 130

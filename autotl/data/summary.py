@@ -26,9 +26,10 @@ def summarise(
     Keys: `dataset`, `layout` {kind, notes}, `files` (labelled, before skipping), `images` (in the manifest), `classes`
     {name: {train, val, test}}, `skipped` [{path, reason}], `duplicates` {exact and near: {groups, images, listed:
     [[path]]}, labels_differ: [[{path, label}]]}, `conflicts` [[{path, label}]] (equal bytes, different labels:
-    dropped, but for those in a test split that was given), `leaks` [{split, kept, dropped}], `similar_across_splits` [[path]] (variants across given splits:
-    kept), `notes` and `formats` {what: count}, `side` {smallest, median, largest} in pixels, `fingerprint`,
-    `split_fingerprint`; `check_dataset` adds `decoded` (images decoded by this call) and `seconds`.
+    dropped, but for those in a test split that was given), `leaks` [{split, kept, dropped}],
+    `similar_across_splits` [[path]] (variants across given splits: kept), `notes` and `formats` {what: count}, `side`
+    {smallest, median, largest} in pixels, `fingerprint`, `split_fingerprint`; `check_dataset` adds `decoded` (images
+    decoded by this call) and `seconds`.
     """
     paths = [entry.path for entry in layout.entries]
     usable = list(good(records))

@@ -38,7 +38,7 @@ class Sources:
 
 
 def pooled_features(sources: Sources, backbone: str, weights: str, image_size: int, view: View) -> np.ndarray:
-    """Average and maximum over the positions of the backbone's last feature map: float16 `[len(rows), 2 * channels]`."""
+    """Average and maximum over the positions of the last feature map: float16 `[len(rows), 2 * channels]`."""
     return _open_or_compute(sources, backbone, weights, image_size, 1.0, POOLED, view)
 
 

@@ -30,11 +30,13 @@ def build_head(config: TrialConfig, features: int, classes: int) -> Any:
 
 
 def set_standardiser(head: Any, standardiser: Standardiser) -> None:
+    """Fix the statistics of the head's first layer."""
     variance = 1.0 / np.square(standardiser.scale.astype(np.float64))
     head.get_layer("standardise").set_weights([standardiser.mean, variance.astype(np.float32)])
 
 
 def set_linear(head: Any, linear: LinearHead) -> None:
+    """Give the output layer the solution of the convex problem."""
     head.get_layer("logits").set_weights([linear.kernel, linear.bias])
 
 

@@ -28,7 +28,8 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Args:
         payload: `kind` ("trial" or "final"), `config`, `manifest`, `cache {root, max_bytes}`, `seed`, `folder` (for
-            files), `metric`; a trial has `evaluation` ("cross_validation" or "holdout"), a final fit `temperature`.
+            files), `metric`; a trial has `evaluation` ("cross_validation" or "holdout") and `fold_seed` (trials that
+            are to be compared share it: then they are scored on the same folds), a final fit has `temperature`.
         report: takes (step, score so far, extra) and answers True when the trial is to stop.
     """
     ledger = Ledger()
@@ -42,7 +43,7 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
 def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     evaluate = {"cross_validation": _cross_validate, "holdout": _hold_out}[payload["evaluation"]]
-    logits, rows, extra = evaluate(task, config, payload["seed"], payload["metric"], report)
+    logits, rows, extra = evaluate(task, config, payload, report)
     labels = task.labels[rows]
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits / temperature)
@@ -64,10 +65,11 @@ def _score(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
 
 
 def _cross_validate(
-    task: Task, config: TrialConfig, seed: int, metric: str, report: Report
+    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Out-of-fold logits of all rows; reports after each fold the score of the folds so far."""
-    folds = make_folds(task.labels, task.groups, FOLDS, seed)
+    seed, metric = payload["seed"], payload["metric"]
+    folds = make_folds(task.labels, task.groups, FOLDS, payload.get("fold_seed", payload["seed"]))
     if config.is_convex:
         logits = cross_validate_linear(task, config, folds)
         report(len(folds), _score(logits, task.labels, metric), {})
@@ -97,11 +99,12 @@ def _fit(task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray
 
 
 def _hold_out(
-    task: Task, config: TrialConfig, seed: int, metric: str, report: Report
+    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Logits of the validation rows from a fit to the training rows; reports after each epoch."""
     from autotl.learn.training import predict_logits
 
+    seed, metric = payload["seed"], payload["metric"]
     rows, held_out = task.train, task.validation
     curve: list[float] = []
     latest = np.zeros(0)
@@ -130,6 +133,8 @@ def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
     from autotl.learn.networks import borrow_network
 
     ledger, folder = task.ledger, Path(payload["folder"])
+    with ledger.phase("import"):
+        import keras  # noqa: F401
     if config.recipe == "probe":
         head = fit_head(task, config, task.everything, payload["seed"])
         network = borrow_network(config.backbone, config.image_size, config.weights, ledger)

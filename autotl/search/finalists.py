@@ -57,9 +57,8 @@ def confirm(context: Context, candidates: Sequence[dict[str, Any]], evaluation: 
         number = context.next_number()
         numbers.append(number)
         seed = context.seed_for(f"confirm {candidate['number']}")
-        jobs.append(
-            context.job(number, "trial", candidate["config"], seed, evaluation=evaluation, confirms=candidate["number"])
-        )
+        how = {"evaluation": evaluation, "fold_seed": context.seed_for("confirm folds")}
+        jobs.append(context.job(number, "trial", candidate["config"], seed, **how, confirms=candidate["number"]))
     finalists = []
     for candidate, outcome in zip(candidates, context.dispatcher.run_all(jobs), strict=True):
         if outcome.result is None:

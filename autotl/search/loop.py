@@ -161,7 +161,7 @@ def _search(context: Context) -> dict[str, Any]:
     request, space = context.request, context.space
     context.log("search", python=sys.version.split()[0], slots=len(context.dispatcher.executor.slots()))
     storage = open_storage(context.run.study_path)
-    trials = stage_trials(space, request.trials)
+    trials = stage_trials(space, request.trials, len(context.backbones))
     context.tell("plan", trials=sum(trials.values()), seconds=request.budget)
     results: list[dict[str, Any]] = []
     names = list(context.backbones)
@@ -171,8 +171,6 @@ def _search(context: Context) -> dict[str, Any]:
         study = open_study(storage, stage.name, request.metric, context.seed_for(f"stage {stage.name}"))
         abandon_running(study)
         context.number = max([context.number, *(trial.user_attrs.get("number", 0) for trial in study.trials)])
-        detail = f"{trials[stage.name]} trials over {', '.join(competing)}"
-        context.tell("phase", phase=stage.name, detail=detail)
         deadline = stage_deadline(context, index)
         done = StageRun(context, stage, study, competing, inherited, trials[stage.name], deadline).run()
         results += done

@@ -40,8 +40,9 @@ class StageRun:
         if not self.study.trials:
             for params in portfolio:
                 self.study.enqueue_trial(params)
-        if self.context.request.trials is None:
-            self.trials = max(self.trials, len(portfolio))
+        names = ", ".join(self.backbones)
+        plural = "" if self.trials == 1 else "s"
+        self.context.tell("phase", phase=self.stage.name, detail=f"{self.trials} trial{plural} over {names}")
         dispatcher = self.context.dispatcher
         while True:
             for slot in dispatcher.free_slots():
@@ -75,7 +76,8 @@ class StageRun:
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         number = context.next_number()
         seed = context.seed_for(f"trial {number}")
-        job = context.job(number, "trial", config, seed, evaluation=self.stage.evaluation, stage=self.stage.name)
+        how = {"evaluation": self.stage.evaluation, "fold_seed": context.seed_for("folds")}
+        job = context.job(number, "trial", config, seed, **how, stage=self.stage.name)
         trial.set_user_attr("number", number)
         self.asked[job.id], self.configs[job.id] = trial, config
         return job

@@ -22,8 +22,8 @@ INSTALLED = "installed"
 SIZES = ("smaller", "native", "larger")  # three quarters of a backbone's own size, that size, a seventh more
 
 Name = Literal[
-    "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "head", "width", "depth", "dropout", "penalty",
-    "head_rate", "tail_rate", "weight_decay", "label_smoothing", "augmentation", "batch_size", "epochs",
+    "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "head", "width", "depth", "dropout",
+    "penalty", "head_rate", "tail_rate", "weight_decay", "label_smoothing", "augmentation", "batch_size", "epochs",
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 
