@@ -1,18 +1,24 @@
 """Trials and time, divided among the stages of a space."""
 
+from collections.abc import Sequence
+
 from autotl.search.context import Context
-from autotl.space.schema import SearchSpace, Stage
+from autotl.search.plan import portfolio
+from autotl.space.schema import SearchSpace
 
 FINISH_SHARE = 0.25  # of the budget is kept for confirming, the final fit and the test
 EARLY_STAGES_SHARE = 0.4  # of the rest goes at most to the stages before the last
 
 
-def stage_trials(space: SearchSpace, total: int | None, backbones: int = 1) -> dict[str, int]:
+def stage_trials(space: SearchSpace, total: int | None, backbones: Sequence[str] = ()) -> dict[str, int]:
     """Trials of each stage: the space's own numbers, or a given total in their proportion, at least one each.
 
     A stage's own number is at least that of its portfolio, which is tried once for every backbone that competes.
     """
-    own = {stage.name: max(stage.trials, portfolio_size(stage, backbones)) for stage in space.stages}
+    own = {
+        stage.name: max(stage.trials, len(portfolio(stage, backbones[: stage.keep_backbones])))
+        for stage in space.stages
+    }
     if total is None:
         return own
     scale = total / sum(own.values())
@@ -20,14 +26,6 @@ def stage_trials(space: SearchSpace, total: int | None, backbones: int = 1) -> d
     last = space.stages[-1].name
     shares[last] = max(1, total - sum(count for name, count in shares.items() if name != last))
     return shares
-
-
-def portfolio_size(stage: Stage, backbones: int) -> int:
-    """How many trials of a stage are laid down in advance, when so many backbones compete in the search."""
-    if "backbone" not in stage.parameters:
-        return len(stage.first)
-    competing = backbones if stage.keep_backbones is None else min(backbones, stage.keep_backbones)
-    return sum(1 if "backbone" in values else competing for values in stage.first)
 
 
 def stage_deadline(context: Context, index: int) -> float | None:

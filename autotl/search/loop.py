@@ -161,7 +161,7 @@ def _search(context: Context) -> dict[str, Any]:
     request, space = context.request, context.space
     context.log("search", python=sys.version.split()[0], slots=len(context.dispatcher.executor.slots()))
     storage = open_storage(context.run.study_path)
-    trials = stage_trials(space, request.trials, len(context.backbones))
+    trials = stage_trials(space, request.trials, list(context.backbones))
     context.tell("plan", trials=sum(trials.values()), seconds=request.budget)
     results: list[dict[str, Any]] = []
     names = list(context.backbones)

@@ -60,6 +60,17 @@ def image_sizes(stage: Stage, backbones: Mapping[str, Backbone]) -> list[int]:
     return sorted({concrete_size(choice, record) for choice in choices for record in backbones.values()})
 
 
+def portfolio(stage: Stage, backbones: Sequence[str]) -> list[dict[str, Any]]:
+    """Configurations known to be good: they are tried first, each once for every backbone that competes."""
+    if "backbone" not in stage.parameters:
+        return [dict(values) for values in stage.first]
+    return [
+        {"backbone": name, **values}
+        for values in stage.first
+        for name in ([values["backbone"]] if "backbone" in values else backbones)
+    ]
+
+
 def concrete_size(choice: Any, record: Backbone) -> int:
     """Pixels of a choice of image size, never less than the backbone can take.
 

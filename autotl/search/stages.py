@@ -11,7 +11,7 @@ from autotl.errors import AutotlError
 from autotl.execution.protocol import Job
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
-from autotl.search.plan import concrete_config
+from autotl.search.plan import concrete_config, portfolio
 from autotl.search.study import conclude, finished, result_of
 from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
@@ -36,9 +36,8 @@ class StageRun:
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
-        portfolio = self.portfolio()
         if not self.study.trials:
-            for params in portfolio:
+            for params in portfolio(self.stage, self.backbones):
                 self.study.enqueue_trial(params)
         names = ", ".join(self.backbones)
         plural = "" if self.trials == 1 else "s"
@@ -52,16 +51,6 @@ class StageRun:
                 return [result_of(trial) for trial in finished(self.study)]
             for outcome in dispatcher.outcomes(self._on_report):
                 self._tell(outcome)
-
-    def portfolio(self) -> list[dict[str, Any]]:
-        """Configurations known to be good: they come first, each once for every backbone that competes."""
-        if "backbone" not in self.stage.parameters:
-            return [dict(values) for values in self.stage.first]
-        return [
-            {"backbone": name, **values}
-            for values in self.stage.first
-            for name in ([values["backbone"]] if "backbone" in values else self.backbones)
-        ]
 
     def _may_ask(self) -> bool:
         if len(finished(self.study)) + len(self.asked) >= self.trials:
