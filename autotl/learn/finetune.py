@@ -23,6 +23,9 @@ from autotl.learn.task import Task
 from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, train
 from autotl.learn.views import live_layers, policy_views
 
+HEAD_RATE = 5e-3  # for an MLP, which is trained: a linear head is solved and has no rate
+HEAD_EPOCHS = 20
+
 
 def fit_finetune(
     task: Task, config: TrialConfig, rows: np.ndarray, seed: int, on_epoch: Any = None
@@ -37,7 +40,7 @@ def fit_finetune(
         the cut.
     """
     ledger = task.ledger
-    head = fit_head(task, replace(config, augmentation="none", recipe="probe"), rows, seed)
+    head = fit_head(task, _probe_of(config), rows, seed)
     network = borrow_network(config.backbone, config.image_size, config.weights, ledger)
     cut, _, _ = cut_network(network, config.freeze_depth)
     examples = _examples(task, config, cut)
@@ -56,6 +59,11 @@ def fit_finetune(
     callback: OnEpoch | None = None if on_epoch is None else after_epoch
     train(trainable, examples, rows, config, seed, ledger, callback)
     return trainable, examples, network, cut
+
+
+def _probe_of(config: TrialConfig) -> TrialConfig:
+    """The probe whose solution the head starts from: of the plain view, which every search has cached by now."""
+    return replace(config, recipe="probe", augmentation="none", head_rate=HEAD_RATE, epochs=HEAD_EPOCHS)
 
 
 def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:

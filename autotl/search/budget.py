@@ -21,10 +21,11 @@ def stage_trials(space: SearchSpace, total: int | None, backbones: Sequence[str]
     }
     if total is None:
         return own
-    scale = total / sum(own.values())
-    shares = {name: max(1, int(count * scale)) for name, count in own.items()}
-    last = space.stages[-1].name
-    shares[last] = max(1, total - sum(count for name, count in shares.items() if name != last))
+    shares = dict.fromkeys(own, 1)
+    wanted = {name: count * total / sum(own.values()) for name, count in own.items()}
+    for _ in range(total - len(own)):
+        # one more for whoever lacks most of its share, the later stage where that is equal
+        shares[max(reversed(shares), key=lambda name: wanted[name] - shares[name])] += 1
     return shares
 
 

@@ -105,5 +105,6 @@ def next_attempt(job: Job) -> Job:
     payload = dict(job.payload)
     for name in ("folder", "log_path"):
         if name in payload:
-            payload[name] = payload[name].replace(f"attempt-{job.attempt}", f"attempt-{attempt}")
+            before, _, after = payload[name].rpartition(f"attempt-{job.attempt}")
+            payload[name] = f"{before}attempt-{attempt}{after}"
     return Job(job.id, attempt, job.target, payload)

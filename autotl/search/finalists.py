@@ -122,4 +122,4 @@ def choose(finalists: Sequence[Finalist], metric: str) -> Finalist:
         error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
         if difference.mean() <= error and other.multiply_adds < CHEAPER * best.multiply_adds:
             affordable.append(other)
-    return min(affordable, key=lambda finalist: (finalist.multiply_adds, finalist is not best))
+    return min(affordable, key=lambda finalist: (finalist.multiply_adds, sign * finalist.scores[metric]))

@@ -33,6 +33,7 @@ from autotl.space.suggest import narrow
 JOBS_MODULE = "autotl.learn.jobs"
 KERAS_MODULE = "autotl.learn.warm"
 GRACE_SECONDS = 10.0
+INHERITED = ("backbone", "weights", "image_size", "pooling", "head", "width", "depth", "dropout", "penalty")
 
 
 def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
@@ -195,8 +196,8 @@ def _best_settings(results: list[dict[str, Any]], metric: str) -> dict[str, dict
     """The best configuration so far of each backbone: where the next stage starts from."""
     best: dict[str, dict[str, Any]] = {}
     for result in pick_finalists(results, metric, count=len(results)):
-        config = {name: value for name, value in result["config"].items() if name not in ("recipe", "freeze_depth")}
-        best.setdefault(config["backbone"], config)
+        config = {name: value for name, value in result["config"].items() if name in INHERITED}
+        best.setdefault(result["config"]["backbone"], config)
     return best
 
 

@@ -99,8 +99,8 @@ def concrete_config(
     config["backbone"] = record.name
     size = config.get("image_size", NATIVE)
     config["image_size"] = concrete_size(size, record)
-    if stage.epochs is not None:
-        config.setdefault("epochs", stage.epochs)
+    if stage.epochs is not None and "epochs" not in values:
+        config["epochs"] = stage.epochs
     if recipe == "probe":
         config["freeze_depth"] = 1.0
     return config

@@ -1,5 +1,6 @@
 """What was asked for, in one frozen record."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -40,7 +41,7 @@ def check_request(request: SearchRequest) -> SearchRequest:
         raise UsageError(f"The metric must be one of {', '.join(METRICS)}, not {request.metric!r}.")
     if request.trials is not None and request.trials < 1:
         raise UsageError(f"A search needs at least one trial, not {request.trials}. Give --trials 1 or more.")
-    if request.budget is not None and request.budget <= 0:
+    if request.budget is not None and not 0 < request.budget < math.inf:
         raise UsageError(f"A budget is a time greater than zero, not {request.budget} s. Give --budget 10m, say.")
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")

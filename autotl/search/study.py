@@ -11,6 +11,7 @@ from autotl.search.request import METRICS
 
 STARTUP_TRIALS = 6
 INFEASIBLE = ("oom", "invalid")
+RESULT = "result"
 
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
@@ -43,7 +44,7 @@ def abandon_running(study: optuna.Study) -> int:
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
         study.tell(trial.number, state=TrialState.FAIL)
-        if "state" not in trial.user_attrs:
+        if RESULT not in trial.user_attrs:
             study.enqueue_trial(trial.params)
     return len(running)
 
@@ -54,8 +55,7 @@ def conclude(study: optuna.Study, trial: Trial, record: dict[str, Any]) -> None:
     A configuration that cannot be trained here (out of memory, infinite loss) is pruned and violates a constraint.
     Never FAIL: the sampler does not see failed trials and would propose the same corner for ever.
     """
-    for name, value in record.items():
-        trial.set_user_attr(name, value)
+    trial.set_user_attr(RESULT, record)  # in one write: a driver that dies leaves all of it or nothing
     if record["state"] == "complete":
         study.tell(trial, record["score"])
     elif record["state"] == "pruned":
@@ -69,9 +69,9 @@ def conclude(study: optuna.Study, trial: Trial, record: dict[str, Any]) -> None:
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that count: completed, pruned or failed on their own account, but not those cut off with a driver."""
-    return [trial for trial in study.get_trials(deepcopy=False) if "state" in trial.user_attrs]
+    return [trial for trial in study.get_trials(deepcopy=False) if RESULT in trial.user_attrs]
 
 
 def result_of(trial: FrozenTrial) -> dict[str, Any]:
     """What `conclude` kept of a trial: number, stage, state, score, config, seconds, ..."""
-    return dict(trial.user_attrs)
+    return dict(trial.user_attrs[RESULT])
