@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 Floats = NDArray[np.float32]
+SMALLEST_EIGENVALUE = 1e-6  # relative to the largest; below it there is only rounding in float32
 SOLVER_OPTIONS = {"maxiter": 200, "ftol": 1e-6, "gtol": 1e-5, "maxcor": 5}
 
 
@@ -37,7 +38,7 @@ class LinearHead(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """Eigenvectors `[D, D]` and eigenvalues `[D]` of the standardised features' covariance."""
+    """Eigenvectors `[D, K]` and eigenvalues `[K]` of the standardised features' covariance, K at most N and D."""
 
     vectors: Floats
     values: Floats
@@ -52,14 +53,25 @@ def fit_standardiser(features: Floats) -> Standardiser:
 
 
 def fit_basis(features: Floats) -> Basis:
-    """Diagonalise the covariance of standardised features `[N, D]`."""
-    values, vectors = np.linalg.eigh(features.T @ features / len(features))
-    return Basis(vectors.astype(np.float32), np.maximum(values, 0.0).astype(np.float32))
+    """Diagonalise the covariance of standardised features `[N, D]`.
+
+    With fewer rows than features it is done through the rows' products, and only the span of the rows is kept: the
+    optimum of a penalised linear head lies in it, so the problem is the same and smaller.
+    """
+    count, size = features.shape
+    if count >= size:
+        values, vectors = np.linalg.eigh(features.T @ features / count)
+        return Basis(vectors.astype(np.float32), np.maximum(values, 0.0).astype(np.float32))
+    values, rows = np.linalg.eigh(features @ features.T / count)
+    spanned = values > SMALLEST_EIGENVALUE * values[-1]
+    values, rows = values[spanned], rows[:, spanned]
+    return Basis((features.T @ (rows / np.sqrt(count * values))).astype(np.float32), values.astype(np.float32))
 
 
-def fit_linear(features: Floats, targets: Floats, penalty: float, basis: Basis) -> LinearHead:
+def fit_linear(features: Floats, targets: Floats, penalty: float) -> LinearHead:
     """Solve for the head of all rows; see `fit_linear_subsets`."""
-    return fit_linear_subsets(features, targets, np.ones((1, len(features)), bool), penalty, basis)[0]
+    everything = np.ones((1, len(features)), bool)
+    return fit_linear_subsets(features, targets, everything, penalty, fit_basis(features))[0]
 
 
 def fit_linear_subsets(
@@ -75,9 +87,9 @@ def fit_linear_subsets(
         targets: class probabilities, `[N, C]` (one-hot, or smoothed).
         subsets: `[F, N]`, which rows each head is fitted to.
         penalty: weight of the squared norm of the kernel, greater than zero.
-        basis: of these features or of similar ones: it decides how fast the optimum is reached, not what it is.
+        basis: of these features: their span is searched, and it decides how fast the optimum is reached.
     """
-    heads, classes, size = len(subsets), targets.shape[1], features.shape[1]
+    heads, classes, size = len(subsets), targets.shape[1], len(basis.values)
     curvature = 1.0 / classes * (1.0 - 1.0 / classes)  # of the softmax at the start, where all classes are equal
     stretch = 1.0 / np.sqrt(curvature * basis.values + penalty)
     # with W = V @ diag(stretch) @ U the Hessian in U is near the identity at the start

@@ -52,9 +52,9 @@ def cross_validate_linear(task: Task, config: TrialConfig, folds: list[np.ndarra
     They share one standardisation: it knows the mean and scale of held-out features, and nothing of their labels.
     """
     views = _pooled_views(task, config)
-    basis = _plain_basis(task, config)
     with task.ledger.phase("solve"):
-        standardiser = fit_standardiser(np.concatenate(views))
+        stores = tuple(str(_store(task, config, view).filename) for view in policy_views(config.augmentation))
+        standardiser, basis = _basis(stores, config.pooling)
         seen = np.ones((len(folds), len(task.labels)), bool)
         for number, held_out in enumerate(folds):
             seen[number, held_out] = False
@@ -89,12 +89,11 @@ def solve_linear(
     task: Task, config: TrialConfig, rows: np.ndarray, views: list[np.ndarray]
 ) -> tuple[Standardiser, LinearHead]:
     """Solve for the linear head of some rows, seen in all given views."""
-    basis = _plain_basis(task, config)
     with task.ledger.phase("solve"):
         features = np.concatenate([view[rows] for view in views])
         targets = smooth_targets(task.labels[rows], len(task.classes), config.label_smoothing)
         standardiser = fit_standardiser(features)
-        linear = fit_linear(standardiser(features), np.tile(targets, (len(views), 1)), config.penalty, basis)
+        linear = fit_linear(standardiser(features), np.tile(targets, (len(views), 1)), config.penalty)
     task.ledger.count("heads_solved")
     return standardiser, linear
 
@@ -116,20 +115,17 @@ def _store(task: Task, config: TrialConfig, view: Any) -> Any:
     return pooled_features(task.sources, config.backbone, config.weights, config.image_size, view)
 
 
-def _plain_basis(task: Task, config: TrialConfig) -> Basis:
-    with task.ledger.phase("solve"):
-        return _basis(str(_store(task, config, PLAIN).filename), config.pooling)
-
-
 @lru_cache(maxsize=16)
 def _load_pooled(path: str, pooling: str) -> np.ndarray:
     return select_pooling(open_array(Path(path).parent), pooling)
 
 
-@lru_cache(maxsize=4)
-def _basis(path: str, pooling: str) -> Basis:
-    features = _load_pooled(path, pooling)
-    return fit_basis(fit_standardiser(features)(features))
+@lru_cache(maxsize=8)
+def _basis(stores: tuple[str, ...], pooling: str) -> tuple[Standardiser, Basis]:
+    """The standardisation and the eigenvectors of all rows in all views: they serve every penalty and every fold."""
+    features = np.concatenate([_load_pooled(store, pooling) for store in stores])
+    standardiser = fit_standardiser(features)
+    return standardiser, fit_basis(standardiser(features))
 
 
 def _train_head(
