@@ -58,7 +58,7 @@ def _render(console: "Console", found: Mapping[str, Any]) -> None:
         if group["groups"]:
             _print(console, f"{words}: {group['images']} images in {group['groups']} groups, each kept in one split")
     _list(console, "the same picture with different labels", _labelled(found["duplicates"]["labels_differ"]))
-    _list(console, "equal files with different labels, all dropped", _labelled(found["conflicts"]))
+    _list(console, "equal files with different labels, kept out of training", _labelled(found["conflicts"]))
     leaks = [f"{_some(leak['dropped'])} ({leak['split']}: {_some(leak['kept'])})" for leak in found["leaks"]]
     _list(console, "dropped from training, since another split has the same picture", leaks)
     similar = [_some(group) for group in found["similar_across_splits"]]

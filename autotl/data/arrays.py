@@ -83,6 +83,14 @@ def open_array(directory: Path) -> np.memmap:
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
 
 
+def find_array(directory: Path | None) -> np.memmap | None:
+    """The array of a cache's entry, or None when there is no entry or it was evicted a moment ago."""
+    try:
+        return None if directory is None else open_array(directory)
+    except FileNotFoundError:
+        return None
+
+
 def read_header(directory: Path) -> dict[str, Any]:
     """The header of a finished array: `dtype`, `shape`, `spec`."""
     header: dict[str, Any] = json.loads((directory / _HEADER).read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotl.data.arrays import ArrayWriter, open_array
+from autotl.data.arrays import ArrayWriter, find_array, open_array
 from autotl.data.decode import DECODE_VERSION, MAX_FILE_BYTES, RESIZE_RULE, ImageError, load_square
 from autotl.data.manifest import Manifest
 from autotl.data.parallel import map_in_order
@@ -37,11 +37,11 @@ def open_images(
         DataError: An image has changed or vanished since the manifest was made.
     """
     key = image_store_key(manifest.sha256s, image_size)
-    images = _find(cache, key)
+    images = find_array(cache.find(KIND, key))
     if images is not None:
         return images
     with cache.lock(KIND, key):
-        images = _find(cache, key)
+        images = find_array(cache.find(KIND, key))
         if images is not None:  # another process built it while this one waited
             return images
         with cache.building(KIND) as folder:
@@ -103,16 +103,6 @@ def read_images(
 def _read_file(name: str) -> bytes:
     with Path(name).open("rb") as file:
         return file.read(MAX_FILE_BYTES + 1)  # decode() refuses what is longer
-
-
-def _find(cache: Cache, key: str) -> np.memmap | None:
-    folder = cache.find(KIND, key)
-    if folder is None:
-        return None
-    try:
-        return open_array(folder)
-    except FileNotFoundError:  # evicted between the two lines
-        return None
 
 
 def _build(manifest: Manifest, image_size: int, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:

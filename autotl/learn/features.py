@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autotl.backbones.registry import list_backbones, load_backbone
-from autotl.data.arrays import ArrayWriter, open_array
+from autotl.data.arrays import ArrayWriter, find_array, open_array
 from autotl.data.images import image_store_key, open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, key_of
@@ -74,24 +74,14 @@ def _open_or_compute(
 ) -> np.ndarray:
     spec = _spec(sources, backbone, weights, image_size, tap, view)
     key = key_of(spec)
-    store = _find(sources.cache, key)
+    store = find_array(sources.cache.find(KIND, key))
     if store is None:
         with sources.cache.lock(KIND, key):
-            store = _find(sources.cache, key)  # another worker may have built it while this one waited
+            store = find_array(sources.cache.find(KIND, key))  # another worker may have built it while this one waited
             if store is None:
                 store = _compute(sources, spec, key, backbone, weights, image_size, freeze_depth, view)
     sources.ledger.count("bytes_opened", store.nbytes)
     return store
-
-
-def _find(cache: Cache, key: str) -> np.memmap | None:
-    folder = cache.find(KIND, key)
-    if folder is None:
-        return None
-    try:
-        return open_array(folder)
-    except FileNotFoundError:  # evicted between the two lines
-        return None
 
 
 def _compute(

@@ -92,8 +92,9 @@ def _compiled_tail(
         layers = live_layers(live, seed=0)
         seen = as_float(inputs if layers is None else layers(inputs))
     else:
-        inputs = seen = keras.Input(tail.input_shape[1:])
-    pooled = pool(tail(seen, training=False), shape.pooling)
+        inputs = seen = keras.Input(cut.shape)
+    features = seen if tail is None else tail(seen, training=False)
+    pooled = pool(features, shape.pooling)
     head = build_head(shape, pooled.shape[-1], classes)
     model = keras.Model(inputs, head(pooled))
     return compile_trainable(model, list(head.trainable_variables))

@@ -3,6 +3,7 @@
 A job is JSON in and JSON out; arrays and models travel as files beside the trial's log.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,19 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """
     ledger = Ledger()
     config = read_config(payload["config"])
-    Path(payload["folder"]).mkdir(parents=True, exist_ok=True)
+    folder = Path(payload["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
     task = open_task(payload, ledger)
     run = {"trial": _run_trial, "final": _run_final}[payload["kind"]]
-    result = run(task, config, payload, report)
-    return {**result, "ledger": ledger.to_json()}
+
+    def report_and_keep(step: int, value: float, extra: dict[str, Any]) -> bool:
+        with (folder / "curve.jsonl").open("a") as curve:
+            curve.write(json.dumps({"step": step, "value": value}) + "\n")
+        return report(step, value, extra)
+
+    result = {**run(task, config, payload, report_and_keep), "ledger": ledger.to_json()}
+    (folder / "result.json").write_text(json.dumps(result))
+    return result
 
 
 def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:

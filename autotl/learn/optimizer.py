@@ -46,5 +46,5 @@ def reset_optimizer(optimizer: Any, head_rate: float, tail_rate: float, weight_d
     for variable in optimizer.variables:
         variable.assign(variable * 0)
     optimizer.learning_rate = head_rate
-    optimizer.tail_share.assign(tail_rate / head_rate)
+    optimizer.tail_share.assign(tail_rate / head_rate if head_rate > 0 else 0.0)
     optimizer.decay.assign(weight_decay)

@@ -82,7 +82,11 @@ def fit_head(task: Task, config: TrialConfig, rows: np.ndarray, seed: int) -> An
         set_standardiser(head, standardiser)
         set_linear(head, linear)
         return head
-    return _train_head(task, config, rows, seed, views, None)[0].model
+    trained = _train_head(task, config, rows, seed, views, None)[0].model
+    # a copy: the trained one serves the next trial, and would be saved with its optimizer
+    head = build_head(config, views[0].shape[1], len(task.classes))
+    head.set_weights(trained.get_weights())
+    return head
 
 
 def solve_linear(

@@ -111,9 +111,9 @@ def train(
 
 def _reseed(model: Any, seed: int) -> None:
     """Restart dropout and augmentation, whose random states live on in a model that serves many trials."""
-    for variable in model.variables:
-        if variable.name == "seed_generator_state":
-            variable.assign(np.array([seed, 0], dtype="uint32"))
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        state.assign(np.array([seed, number], dtype="uint32"))
 
 
 def schedule(step: int, total: int) -> float:

@@ -61,6 +61,8 @@ class Dispatcher:
                 continue  # an attempt that was given up
             match event:
                 case Started():
+                    if job.attempt == 1:
+                        self.started[job.id] = monotonic()  # until now it may have waited for the worker to come up
                     self.on_event("started", job=job.id, attempt=job.attempt, slot=event.slot, pid=event.pid)
                 case Report():
                     if on_report(job, event.step, event.value):

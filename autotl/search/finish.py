@@ -5,9 +5,11 @@ from typing import Any
 from autotl.backbones.contract import Backbone
 from autotl.errors import AutotlError, DataError, ParityError
 from autotl.execution.protocol import Failed, Job
+from autotl.runs.files import read_json
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.finalists import Finalist
+from autotl.search.request import command_line
 
 DELIVER_TARGET = "autotl.deliver.finish:run_job"
 ERRORS: dict[str, type[AutotlError]] = {"parity": ParityError, "data": DataError}
@@ -25,8 +27,18 @@ def fit_final(context: Context, finalist: Finalist) -> dict[str, Any]:
     return result
 
 
-def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any], command: str) -> dict[str, Any]:
-    """Let a worker load the saved model anew, compare it with the trained one, test it once and write `model/`."""
+def delivered_before(context: Context) -> dict[str, Any] | None:
+    """`autotl.json` of a model that a driver delivered before it died: its test is not read a second time."""
+    path = context.run.model_path / "autotl.json"
+    return read_json(path) if path.exists() else None
+
+
+def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any]) -> dict[str, Any]:
+    """Let a worker load the saved model anew, compare it with the trained one, test it once and write `model/`.
+
+    Returns:
+        What `autotl.json` says.
+    """
     number = context.number
     folder = context.run.attempt_dir(number, 1)
     payload = {
@@ -35,16 +47,18 @@ def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any], comman
         "manifest": str(context.run.manifest_path),
         "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
         "reference": fitted["reference"],
-        "description": _description(context, finalist, fitted, command),
+        "description": _description(context, finalist, fitted),
         "log_path": str(folder / "deliver-log.txt"),
     }
     outcome = context.dispatcher.run_all([Job("deliver", 1, DELIVER_TARGET, payload)])[0]
     context.costs.add({"test": outcome.seconds})
     context.costs.busy_seconds += outcome.seconds
-    return _result(outcome)
+    _result(outcome)
+    description: dict[str, Any] = read_json(context.run.model_path / "autotl.json")
+    return description
 
 
-def _description(context: Context, finalist: Finalist, fitted: dict[str, Any], command: str) -> dict[str, Any]:
+def _description(context: Context, finalist: Finalist, fitted: dict[str, Any]) -> dict[str, Any]:
     config, manifest = finalist.config, context.manifest
     record: Backbone = context.backbones[config["backbone"]]
     return {
@@ -52,6 +66,7 @@ def _description(context: Context, finalist: Finalist, fitted: dict[str, Any], c
         "image_size": config["image_size"],
         "backbone": {"name": record.name, "weights": record.to_json()["weights"]},
         "configuration": config,
+        "trial": finalist.number,
         "temperature": finalist.temperature,
         "parameters": fitted["parameters"],
         "data": {
@@ -62,7 +77,7 @@ def _description(context: Context, finalist: Finalist, fitted: dict[str, Any], c
             "images": {split: len(manifest.rows(split)) for split in ("train", "val", "test")},
         },
         "validation": finalist.scores,
-        "command": command,
+        "command": command_line(context.request),
     }
 
 

@@ -1,8 +1,9 @@
 """What was asked for, in one frozen record."""
 
 import math
+import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,30 @@ def read_request(values: Mapping[str, Any]) -> SearchRequest:
     return SearchRequest(**{**given, "backbones": tuple(given.get("backbones", ()))})
 
 
-def absolute_dataset(dataset: str) -> str:
-    """A path made absolute, so that a run can be resumed from another folder; a named set (`sample:x`) as it is."""
-    path = Path(dataset).expanduser()
-    return str(path.resolve()) if path.exists() else dataset
+def absolute(request: SearchRequest) -> SearchRequest:
+    """The request with its paths made absolute, so that a run can be resumed from any folder.
+
+    Names (`sample:clipart`, `quick`) stay as they are.
+    """
+    return replace(
+        request,
+        dataset=_absolute(request.dataset),
+        space=_absolute(request.space) if request.space.endswith(".toml") else request.space,
+        cache_dir=None if request.cache_dir is None else str(Path(request.cache_dir).expanduser().resolve()),
+    )
+
+
+def command_line(request: SearchRequest) -> str:
+    """The command that repeats this search."""
+    words = ["autotl", "search", request.dataset, "--space", request.space, "--seed", str(request.seed)]
+    words += ["--metric", request.metric]
+    words += [] if request.trials is None else ["--trials", str(request.trials)]
+    words += [] if request.budget is None else ["--budget", f"{request.budget:g}s"]
+    for name in request.backbones:
+        words += ["--backbone", name]
+    return shlex.join(words)
+
+
+def _absolute(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name

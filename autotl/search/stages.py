@@ -32,6 +32,7 @@ class StageRun:
     deadline: float | None  # in seconds since the start of the search
     asked: dict[str, Trial] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    steps: dict[str, int] = field(default_factory=dict)  # the last step reported
     errors: list[str] = field(default_factory=list)
 
     def run(self) -> list[dict[str, Any]]:
@@ -73,7 +74,9 @@ class StageRun:
 
     def _on_report(self, job: Job, step: int, value: float) -> bool:
         trial = self.asked[job.id]
-        trial.report(value, step)
+        if step > self.steps.get(job.id, 0):  # an attempt that was made again passes its old steps once more
+            self.steps[job.id] = step
+            trial.report(value, step)
         self.context.tell("epoch", number=trial.user_attrs["number"], step=step, value=value)
         out_of_time = self.deadline is not None and self.context.elapsed() > self.deadline
         return out_of_time or (self.stage.prune and trial.should_prune())

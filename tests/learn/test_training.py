@@ -106,3 +106,17 @@ def test_smoothed_targets_are_distributions():
     targets = smooth_targets(np.array([0, 2]), 4, 0.2)
     np.testing.assert_allclose(targets.sum(axis=1), 1.0, rtol=1e-6)
     np.testing.assert_allclose(targets[1], [0.05, 0.05, 0.85, 0.05], rtol=1e-6)
+
+
+def test_the_random_layers_of_a_network_draw_apart_from_each_other():
+    import keras
+
+    inputs = keras.Input((200,))
+    first, second = keras.layers.Dropout(0.5), keras.layers.Dropout(0.5)
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="zeros")(second(first(inputs))))
+    trainable = compile_trainable(model, list(model.trainable_variables))
+    examples = Examples([np.ones((32, 200), np.float32)], np.zeros(32, int), 2)
+    train(trainable, examples, np.arange(32), replace(CONFIG, epochs=1), 0, Ledger())
+    ones = np.ones((1, 200), np.float32)
+    kept = [np.asarray(layer(ones, training=True)) > 0 for layer in (first, second)]
+    assert not np.array_equal(*kept)

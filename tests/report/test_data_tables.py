@@ -8,11 +8,11 @@ from autotl.report.record import read_record
 def test_findings_say_how_many_and_name_the_first_few(make_run):
     found = {finding.what: finding for finding in findings(read_record(make_run()))}
     assert list(found) == [
-        "files that could not be used", "sets of identical images with different labels, all left out",
+        "files that could not be used", "sets of identical images with different labels, kept out of training",
         "sets of identical images, each in one split", "kinds of images that needed a rule to decode",
     ]  # fmt: skip
     assert found["files that could not be used"].examples == ["airplane/broken.jpg: truncated"]
-    assert found["sets of identical images with different labels, all left out"].examples == [
+    assert found["sets of identical images with different labels, kept out of training"].examples == [
         "cat/a.jpg (cat), dog/a.jpg (dog)"
     ]
     identical = found["sets of identical images, each in one split"]

@@ -1,0 +1,186 @@
+"""From a space to concrete trials, over the backbones that are really registered."""
+
+import pytest
+
+from autotl.backbones.registry import list_backbones
+from autotl.errors import UsageError
+from autotl.search.plan import (
+    concrete_config,
+    concrete_size,
+    image_sizes,
+    portfolio,
+    resolve_backbones,
+    space_backbones,
+    stage_choices,
+)
+
+TWO_STAGES = """
+[[stage]]
+name = "probe"
+recipe = "probe"
+trials = 4
+[stage.parameters]
+backbone = { choice = ["efficientnet-lite0", "vgg16"] }
+image_size = { choice = ["native", "smaller", 96] }
+penalty = { log = [1e-5, 1e-3] }
+
+[[stage]]
+name = "finetune"
+recipe = "finetune"
+trials = 4
+epochs = 3
+[stage.parameters]
+freeze_depth = { choice = [0.6, 0.8] }
+"""
+ANY = """
+[[stage]]
+name = "flat"
+recipe = "any"
+trials = 4
+epochs = 5
+[stage.parameters]
+recipe = { choice = ["probe", "finetune"] }
+freeze_depth = { choice = [0.6, 0.8] }
+epochs = { choice = [7, 9] }
+"""
+
+
+@pytest.fixture(scope="module")
+def backbones():
+    return resolve_backbones(["vgg16", "efficientnet-lite0"])
+
+
+def test_named_backbones_are_loaded_whether_their_weights_are_here_or_not(backbones):
+    assert list(backbones) == ["efficientnet-lite0", "vgg16"]
+    assert all(name == record.name for name, record in backbones.items())
+
+
+def test_installed_stands_for_those_whose_weights_are_on_this_machine():
+    found = resolve_backbones(["installed"])
+    assert {"efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"} <= set(found)
+    assert all(record.available() for record in found.values())
+    assert set(found) <= {listing.name for listing in list_backbones()}
+
+
+def test_the_order_of_the_names_does_not_matter():
+    one = resolve_backbones(["installed", "vgg16"])
+    assert list(one) == list(resolve_backbones(["vgg16", "installed"])) == sorted(one)
+
+
+def test_an_unknown_backbone_is_refused_with_the_one_that_was_meant():
+    with pytest.raises(UsageError, match="efficientnet-lite0"):
+        resolve_backbones(["efficentnet-lite0"])
+
+
+def test_no_backbone_at_all_is_refused_with_what_to_install():
+    with pytest.raises(UsageError, match="pip install"):
+        resolve_backbones([])
+
+
+def test_the_backbones_of_a_space_are_those_of_all_its_stages(make_space):
+    assert space_backbones(make_space(TWO_STAGES)) == ["efficientnet-lite0", "vgg16"]
+    assert space_backbones(make_space(ANY)) == ["installed"]
+
+
+def test_only_a_choice_has_choices(make_space):
+    stage = make_space(TWO_STAGES).stages[0]
+    assert stage_choices(stage, "image_size") == ["native", "smaller", 96]
+    assert stage_choices(stage, "penalty") == stage_choices(stage, "pooling") == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "pixels"), [("native", 224), ("smaller", 160), ("larger", 256), (96, 96), (4096, 4096)]
+)
+def test_image_sizes_are_relative_to_the_backbones_own_or_pixels(backbones, choice, pixels):
+    assert concrete_size(choice, backbones["efficientnet-lite0"]) == pixels
+
+
+@pytest.mark.parametrize("choice", [8, "smaller"])
+def test_no_image_is_smaller_than_the_backbone_can_take(backbones, choice):
+    record = backbones["vgg16"]
+    size = concrete_size(choice, record)
+    assert size >= record.min_image_size
+    assert record.resolve_size(size) == size
+
+
+def test_images_are_decoded_for_every_size_that_a_stage_may_ask_for(make_space, backbones):
+    probe, finetune = make_space(TWO_STAGES).stages
+    assert image_sizes(probe, backbones) == [96, 160, 224]
+    assert image_sizes(finetune, backbones) == [224]
+
+
+def test_what_is_known_to_be_good_is_tried_once_for_every_backbone_that_competes(make_space):
+    written = """
+[[stage]]
+name = "screen"
+recipe = "probe"
+trials = 1
+[stage.parameters]
+backbone = { choice = ["installed"] }
+pooling = { choice = ["avg", "max"] }
+[[stage.first]]
+pooling = "avg"
+[[stage.first]]
+backbone = "vgg16"
+pooling = "max"
+
+[[stage]]
+name = "finetune"
+recipe = "finetune"
+trials = 1
+[stage.parameters]
+freeze_depth = { choice = [0.6, 0.8] }
+[[stage.first]]
+freeze_depth = 0.8
+"""
+    screen, finetune = make_space(written).stages
+    assert portfolio(screen, ["a", "b"]) == [
+        {"backbone": "a", "pooling": "avg"},
+        {"backbone": "b", "pooling": "avg"},
+        {"backbone": "vgg16", "pooling": "max"},
+    ]
+    assert portfolio(finetune, ["a", "b"]) == [{"freeze_depth": 0.8}]
+
+
+def test_a_probe_freezes_everything_and_takes_what_was_suggested(make_space, backbones):
+    stage = make_space(TWO_STAGES).stages[0]
+    config = concrete_config(stage, {"backbone": "vgg16", "image_size": "native", "penalty": 1e-4}, backbones, {})
+    assert config == {
+        "backbone": "vgg16", "image_size": 224, "penalty": 1e-4, "recipe": "probe", "freeze_depth": 1.0
+    }  # fmt: skip
+
+
+def test_what_a_stage_does_not_search_comes_from_the_best_trial_before_it(make_space, backbones):
+    stage = make_space(TWO_STAGES).stages[1]
+    inherited = {"backbone": "vgg16", "image_size": 96, "pooling": "both", "penalty": 2e-4}
+    config = concrete_config(stage, {"freeze_depth": 0.6}, backbones, inherited)
+    assert config == {**inherited, "freeze_depth": 0.6, "recipe": "finetune", "epochs": 3}
+
+
+def test_a_stage_overrules_what_it_inherits(make_space, backbones):
+    stage = make_space(TWO_STAGES).stages[1]
+    config = concrete_config(stage, {"freeze_depth": 0.6, "pooling": "max"}, backbones, {"pooling": "both"})
+    assert config["pooling"] == "max"
+
+
+def test_the_epochs_of_a_stage_are_its_own_not_those_of_the_best_probe(make_space, backbones):
+    stage = make_space(TWO_STAGES).stages[1]
+    config = concrete_config(stage, {"freeze_depth": 0.6}, backbones, {"head": "mlp", "epochs": 30})
+    assert config["epochs"] == 3
+
+
+def test_searched_epochs_overrule_those_of_the_stage(make_space, backbones):
+    stage = make_space(ANY).stages[0]
+    assert concrete_config(stage, {"recipe": "finetune", "epochs": 7}, backbones, {})["epochs"] == 7
+
+
+def test_a_recipe_that_is_searched_decides_about_freezing(make_space, backbones):
+    stage = make_space(ANY).stages[0]
+    probe = concrete_config(stage, {"recipe": "probe", "freeze_depth": 0.6}, backbones, {})
+    finetune = concrete_config(stage, {"recipe": "finetune", "freeze_depth": 0.6}, backbones, {})
+    assert (probe["freeze_depth"], finetune["freeze_depth"]) == (1.0, 0.6)
+
+
+def test_without_a_choice_of_backbone_the_first_one_is_taken(make_space, backbones):
+    config = concrete_config(make_space(ANY).stages[0], {"recipe": "probe"}, backbones, {})
+    assert (config["backbone"], config["image_size"]) == ("efficientnet-lite0", 224)
