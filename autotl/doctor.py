@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PACKAGES = ("keras", "tensorflow", "optuna", "numpy", "scipy", "pillow", "pydantic", "click", "rich")
+PACKAGES = ("keras", "tensorflow", "optuna", "numpy", "pillow", "pydantic", "click", "rich")
 SMALL_MEMORY_BYTES = 4 * 2**30
 SMALL_DISK_BYTES = 2 * 2**30
 QUERY_TIMEOUT_SECONDS = 15.0

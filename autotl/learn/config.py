@@ -26,7 +26,7 @@ class TrialConfig:
     width: int = 256
     depth: int = 1
     dropout: float = 0.2
-    penalty: float = 5e-5
+    penalty: float = 2e-4
     head_rate: float = 1e-3
     tail_rate: float = 1e-4
     weight_decay: float = 1e-4

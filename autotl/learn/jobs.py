@@ -6,6 +6,7 @@ A job is JSON in and JSON out; arrays and models travel as files beside the tria
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
             are to be compared share it: then they are scored on the same folds), a final fit has `temperature`.
         report: takes (step, score so far, extra) and answers True when the trial is to stop.
     """
-    ledger = Ledger()
+    started, ledger = perf_counter(), Ledger()
     config = read_config(payload["config"])
     folder = Path(payload["folder"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +47,7 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
         return report(step, value, extra)
 
     result = {**run(task, config, payload, report_and_keep), "ledger": ledger.to_json()}
+    result["seconds"] = round(perf_counter() - started, 4)
     (folder / "result.json").write_text(json.dumps(result))
     return result
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+
+from autotl.learn.lbfgs import minimise
 
 Floats = NDArray[np.float32]
 SMALLEST_EIGENVALUE = 1e-6  # relative to the largest; below it there is only rounding in float32
-SOLVER_OPTIONS = {"maxiter": 200, "ftol": 1e-6, "gtol": 1e-5, "maxcor": 5}
 
 
 class Standardiser(NamedTuple):
@@ -97,8 +97,8 @@ def fit_linear_subsets(
     shares = (subsets / subsets.sum(axis=1, keepdims=True)).T.astype(np.float32)[:, :, None]  # [N, F, 1]
     squares = (penalty * stretch**2)[:, None]
 
-    def loss_and_gradient(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights = flat.reshape(size + 1, heads * classes).astype(np.float32)
+    def loss_and_gradient(flat: Floats) -> tuple[float, Floats]:
+        weights = flat.reshape(size + 1, heads * classes)
         kernel, bias = weights[:-1], weights[-1]
         logits = (rotated @ kernel + bias).reshape(-1, heads, classes)
         logits -= logits.max(axis=2, keepdims=True)
@@ -109,10 +109,9 @@ def fit_linear_subsets(
         loss += 0.5 * float(np.sum(kernel * shrunk, dtype=np.float64))
         slope = (shares * (exponentials / totals - targets[:, None, :])).reshape(-1, heads * classes)
         gradient = np.concatenate([rotated.T @ slope + shrunk, slope.sum(axis=0, keepdims=True)])
-        return loss, gradient.astype(np.float64).ravel()
+        return loss, gradient.ravel()
 
-    start = np.zeros((size + 1) * heads * classes)
-    solution = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options=SOLVER_OPTIONS).x
-    weights = solution.reshape(size + 1, heads, classes).astype(np.float32)
+    solution = minimise(loss_and_gradient, np.zeros((size + 1) * heads * classes, np.float32))
+    weights = solution.reshape(size + 1, heads, classes)
     kernels = np.tensordot(basis.vectors, weights[:-1] * stretch[:, None, None], axes=1)
     return [LinearHead(np.ascontiguousarray(kernels[:, head]), weights[-1, head]) for head in range(heads)]

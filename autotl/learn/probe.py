@@ -52,8 +52,8 @@ def cross_validate_linear(task: Task, config: TrialConfig, folds: list[np.ndarra
     They share one standardisation: it knows the mean and scale of held-out features, and nothing of their labels.
     """
     views = _pooled_views(task, config)
+    stores = tuple(str(_store(task, config, view).filename) for view in policy_views(config.augmentation))
     with task.ledger.phase("solve"):
-        stores = tuple(str(_store(task, config, view).filename) for view in policy_views(config.augmentation))
         standardiser, basis = _basis(stores, config.pooling)
         seen = np.ones((len(folds), len(task.labels)), bool)
         for number, held_out in enumerate(folds):

@@ -16,7 +16,7 @@ from autotl.runs.files import write_json
 from autotl.search.costs import Costs
 from autotl.search.dispatch import Dispatcher
 from autotl.search.request import SearchRequest
-from autotl.space.schema import SearchSpace
+from autotl.space.schema import SearchSpace, Stage
 
 OnEvent = Callable[[dict[str, Any]], None]
 TRIAL_TARGET = "autotl.learn.jobs:run_job"
@@ -70,6 +70,11 @@ class Context:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(self.run.trial_dir(number) / "config.json", {"kind": kind, "seed": seed, **fields, **config})
         return Job(f"{kind}-{number}", 1, TRIAL_TARGET, payload)
+
+    def trial_job(self, stage: Stage, number: int, config: dict[str, Any]) -> Job:
+        """A trial of a stage; all of them are scored on the same folds."""
+        how = {"evaluation": stage.evaluation, "fold_seed": self.seed_for("folds"), "stage": stage.name}
+        return self.job(number, "trial", config, self.seed_for(f"trial {number}"), **how)
 
     def next_number(self) -> int:
         self.number += 1

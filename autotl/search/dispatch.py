@@ -91,7 +91,9 @@ class Dispatcher:
 
     def _ended(self, job: Job, result: dict[str, Any] | None, failure: Failed | None) -> Outcome:
         del self.running[job.id]
-        seconds = monotonic() - self.started.pop(job.id)
+        waited = monotonic() - self.started.pop(job.id)
+        # what the worker measured, where it did: events may lie unread for a while
+        seconds = waited if result is None else float(result.get("seconds", waited))
         self.on_event("ended", job=job.id, attempt=job.attempt, failure=None if failure is None else failure.kind)
         return Outcome(job, seconds, result, failure)
 

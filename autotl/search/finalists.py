@@ -104,7 +104,7 @@ def _average(result: Mapping[str, Any], folders: Sequence[str], fits: Sequence[M
         number=result["number"],
         losses=np.mean(losses, axis=0),
         rows=rows,
-        scores={**{name: float(np.mean([fit["scores"][name] for fit in fits])) for name in names}, "n": names["n"]},
+        scores={**{name: float(np.mean([fit["scores"][name] for fit in fits])) for name in names}, "n": len(rows)},
         temperature=float(np.exp(np.mean([np.log(fit["temperature"]) for fit in fits]))),
         multiply_adds=result["multiply_adds"],
     )

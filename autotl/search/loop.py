@@ -18,9 +18,8 @@ from autotl.runs.events import append_event
 from autotl.runs.files import read_json, write_json, write_text
 from autotl.search.context import Context, OnEvent
 from autotl.search.dispatch import Dispatcher
-from autotl.search.plan import image_sizes, resolve_backbones, space_backbones
+from autotl.search.plan import concrete_config, image_sizes, portfolio, resolve_backbones, space_backbones
 from autotl.search.request import SearchRequest, absolute, check_request, read_request
-from autotl.search.rounds import run_rounds
 from autotl.search.status import read_status
 from autotl.space.files import find_space, read_space
 from autotl.space.schema import SearchSpace
@@ -135,11 +134,23 @@ def _context(
     return Context(request, space, backbones, manifest, cache, run, dispatcher, on_event, started)
 
 
+def _give_head_start(context: Context) -> None:
+    """Start the first trial while the driver loads Optuna, when it is known already: a whole entry of a portfolio."""
+    stage = context.space.stages[0]
+    first = portfolio(stage, list(context.backbones))
+    if first and set(stage.parameters) <= set(first[0]) and not context.run.study_path.exists():
+        config = concrete_config(stage, first[0], context.backbones, {})
+        context.dispatcher.submit(context.trial_job(stage, 1, config), context.dispatcher.free_slots()[0])
+
+
 def _run_locked(context: Context) -> dict[str, Any]:
     """Run the search under the run's lock; on Ctrl-C what has finished is in the study already."""
     with lock_run(context.run):
         context.log("search", python=sys.version.split()[0], slots=len(context.dispatcher.executor.slots()))
         try:
+            _give_head_start(context)
+            from autotl.search.rounds import run_rounds  # Optuna and its database take a second or two to load
+
             return run_rounds(context)
         except KeyboardInterrupt:
             context.log("interrupted")

@@ -44,6 +44,8 @@ class StageRun:
         plural = "" if self.trials == 1 else "s"
         self.context.tell("phase", phase=self.stage.name, detail=f"{self.trials} trial{plural} over {names}")
         dispatcher = self.context.dispatcher
+        for _ in dispatcher.running:
+            self._ask()  # the head start: it runs already, as the first entry of the portfolio
         while True:
             for slot in dispatcher.free_slots():
                 if self._may_ask():
@@ -65,9 +67,7 @@ class StageRun:
         backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         number = context.next_number()
-        seed = context.seed_for(f"trial {number}")
-        how = {"evaluation": self.stage.evaluation, "fold_seed": context.seed_for("folds")}
-        job = context.job(number, "trial", config, seed, **how, stage=self.stage.name)
+        job = context.trial_job(self.stage, number, config)
         trial.set_user_attr("number", number)
         self.asked[job.id], self.configs[job.id] = trial, config
         return job
