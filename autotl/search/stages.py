@@ -103,6 +103,7 @@ class StageRun:
                 "state": "failed",
                 "error": {"kind": outcome.failure.kind, "message": outcome.failure.message},
             }
+            self.context.costs.add({"failed": outcome.seconds})
             self.context.costs.busy_seconds += outcome.seconds
         conclude(self.study, trial, record)
         self._announce(record)
