@@ -121,6 +121,8 @@ def interrupted(first: SimpleNamespace, workplace: Path) -> SimpleNamespace:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell's background job, and so perhaps the whole test run, ignores SIGINT, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         wait_until(process, lambda: folder.is_dir() and bool(trials_of_unfinished(folder)))
