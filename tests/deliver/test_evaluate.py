@@ -3,8 +3,8 @@ import shutil
 
 import numpy as np
 import pytest
-from autotl.data.check import check_dataset
 
+from autotl.data.check import check_dataset
 from autotl.deliver import evaluate
 from autotl.deliver.artefact import write_artefact
 from autotl.errors import DataError, UsageError
