@@ -18,7 +18,14 @@ from autotl.runs.events import append_event
 from autotl.runs.files import read_json, write_json, write_text
 from autotl.search.context import Context, OnEvent
 from autotl.search.dispatch import Dispatcher
-from autotl.search.plan import concrete_config, image_sizes, portfolio, resolve_backbones, space_backbones
+from autotl.search.plan import (
+    allowed_backbones,
+    concrete_config,
+    image_sizes,
+    portfolio,
+    resolve_backbones,
+    space_backbones,
+)
 from autotl.search.request import SearchRequest, absolute, check_request, read_request
 from autotl.search.status import read_status
 from autotl.space.files import find_space, read_space
@@ -137,7 +144,7 @@ def _context(
 def _give_head_start(context: Context) -> None:
     """Start the first trial while the driver loads Optuna, when it is known already: a whole entry of a portfolio."""
     stage = context.space.stages[0]
-    first = portfolio(stage, list(context.backbones))
+    first = portfolio(stage, allowed_backbones(stage, context.backbones))
     if first and set(stage.parameters) <= set(first[0]) and not context.run.study_path.exists():
         config = concrete_config(stage, first[0], context.backbones, {})
         context.dispatcher.submit(context.trial_job(stage, 1, config), context.dispatcher.free_slots()[0])

@@ -1,6 +1,6 @@
 """From a space to concrete work: which backbones compete, at which image sizes, and a trial's full settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autotl.backbones.contract import Backbone
@@ -52,6 +52,12 @@ def space_backbones(space: SearchSpace) -> list[str]:
     """All backbone names that the stages mention."""
     names = [str(name) for stage in space.stages for name in stage_choices(stage, "backbone")]
     return list(dict.fromkeys(names)) if names else [INSTALLED]
+
+
+def allowed_backbones(stage: Stage, names: Iterable[str]) -> list[str]:
+    """Those of the resolved backbones that a stage names; all of them when it names none, or the installed ones."""
+    named = [str(name) for name in stage_choices(stage, "backbone")]
+    return [name for name in names if not named or INSTALLED in named or name in named]
 
 
 def image_sizes(stage: Stage, backbones: Mapping[str, Backbone]) -> list[int]:

@@ -9,7 +9,7 @@ from autotl.search.budget import stage_deadline, stage_trials
 from autotl.search.context import Context
 from autotl.search.finalists import Finalist, choose, confirm, pick_finalists, rank_backbones
 from autotl.search.finish import deliver, delivered_before, fit_final
-from autotl.search.plan import stage_choices
+from autotl.search.plan import allowed_backbones
 from autotl.search.stages import StageRun
 from autotl.search.study import abandon_running, open_storage, open_study
 from autotl.space.schema import SearchSpace, Stage
@@ -58,8 +58,7 @@ def _run_stages(context: Context) -> Results:
 
 def _competing(stage: Stage, context: Context, results: Results) -> list[str]:
     """The backbones of a stage: those it names, or the best ones of the stages before."""
-    named = [str(name) for name in stage_choices(stage, "backbone")]
-    allowed = [name for name in context.backbones if not named or "installed" in named or name in named]
+    allowed = allowed_backbones(stage, context.backbones)
     if stage.keep_backbones is None:
         return allowed
     ranked = rank_backbones(results, context.request.metric)

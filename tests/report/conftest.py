@@ -47,7 +47,7 @@ def trial_events(seed=0):
     return events
 
 
-def test_scores(names, seed=1):
+def tested(names, seed=1):
     generator = np.random.default_rng(seed)
     matrix = generator.poisson(0.7, (len(names), len(names))) + np.diag(generator.integers(12, 40, len(names)))
     support, hits = matrix.sum(axis=1), np.diag(matrix)
@@ -87,7 +87,7 @@ def make_run(tmp_path):
     def make(names=NAMES, without=(), dataset="/home/me/photos/clipart12.zip", metric="log_loss"):
         run = tmp_path / "run"
         shutil.rmtree(run, ignore_errors=True)
-        test = test_scores(names)
+        test = tested(names)
         counts = {name: {"train": 60 + 7 * i, "val": 13, "test": 13} for i, name in enumerate(names)}
         pair = [{"path": "cat/a.jpg", "label": "cat"}, {"path": "dog/a.jpg", "label": "dog"}]
         no_groups = {"groups": 0, "images": 0, "listed": []}

@@ -82,7 +82,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
 
 def test_an_empty_folder_can_become_a_run(tmp_path):
     (tmp_path / "run").mkdir()
-    create_run(tmp_path / "run", {})
+    assert create_run(tmp_path / "run", {}).request_path.is_file()
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from autotl.backbones.registry import list_backbones
 from autotl.errors import UsageError
 from autotl.search.plan import (
+    allowed_backbones,
     concrete_config,
     concrete_size,
     image_sizes,
@@ -184,3 +185,8 @@ def test_a_recipe_that_is_searched_decides_about_freezing(make_space, backbones)
 def test_without_a_choice_of_backbone_the_first_one_is_taken(make_space, backbones):
     config = concrete_config(make_space(ANY).stages[0], {"recipe": "probe"}, backbones, {})
     assert (config["backbone"], config["image_size"]) == ("efficientnet-lite0", 224)
+
+
+def test_a_stage_that_names_backbones_gets_no_other(make_space, backbones):
+    stage = make_space(TWO_STAGES.replace('"efficientnet-lite0", ', "")).stages[0]
+    assert allowed_backbones(stage, ["efficientnet-lite0", "vgg16"]) == ["vgg16"]
