@@ -9,8 +9,8 @@ from autotl.errors import AutotlError, UsageError
 from autotl.result import SearchResult
 
 if TYPE_CHECKING:
-    from autotl.backbones.registry import Listing
     from autotl.data.store import Cache
+    from autotl.entry_points import Listing
 
 OnEvent = Callable[[dict[str, Any]], None]
 OnProgress = Callable[[int, int], None]

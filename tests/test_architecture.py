@@ -15,31 +15,36 @@ MAX_FUNCTION_LINES = 60
 # What a room may import, besides itself, `errors` and the version number in `autotl`. `api` is three modules.
 ARROWS = {
     "errors": set(),
+    "entry_points": set(),
     "data": set(),
-    "backbones": set(),
+    "backbones": {"entry_points"},
+    "heads": {"entry_points"},
     "space": set(),
     "runs": set(),
     "execution": {"runs"},
-    "learn": {"backbones", "data"},
-    "search": {"execution", "runs", "space", "data", "backbones"},
+    "learn": {"backbones", "heads", "data"},
+    "search": {"execution", "runs", "space", "data", "backbones", "heads", "entry_points"},
     "deliver": {"learn", "backbones", "data", "runs"},
     "report": {"runs", "data"},
-    "testing": {"backbones"},
-    "api": {"search", "deliver", "report", "runs", "space", "data", "backbones"},
+    "testing": {"backbones", "heads"},
+    "api": {"search", "deliver", "report", "runs", "space", "data", "backbones", "heads", "entry_points", "testing"},
     "cli": {"api"},
     "autotl": {"api", "cli"},
 }
 ROOM_OF_MODULE = {"result": "api", "doctor": "api", "__init__": "autotl", "__main__": "autotl"}
-PLUGINS_MAY_IMPORT = {"autotl.backbones.contract", "autotl.errors", "autotl.testing"}
+PLUGINS_MAY_IMPORT = {"autotl.backbones.contract", "autotl.heads.contract", "autotl.errors", "autotl.testing"}
 
 # Where each heavy library may be imported at all, and where at the top of a module.
 EVERYWHERE = set(ARROWS)
 LIBRARIES = {
-    "keras": ({"learn", "deliver", "backbones", "testing"}, {"learn"}),  # learn.warm is imported in order to load it
+    "keras": ({"learn", "deliver", "backbones", "heads", "testing"}, {"learn"}),  # learn.warm loads it
     "tensorflow": ({"learn", "deliver"}, set()),
     "optuna": ({"search"}, {"search"}),
     "pydantic": ({"space"}, {"space"}),
-    "numpy": ({"data", "learn", "search", "deliver", "report", "backbones", "testing"}, EVERYWHERE - {"backbones"}),
+    "numpy": (
+        {"data", "learn", "search", "deliver", "report", "backbones", "heads", "testing"},
+        EVERYWHERE - {"backbones", "heads"},
+    ),
     "PIL": ({"data", "report"}, {"data"}),
     "scipy": ({"learn"}, {"learn"}),
     "sklearn": (set(), set()),

@@ -6,7 +6,7 @@ that holds the record must stay cheap to import: Keras and numpy belong inside `
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,20 @@ class Weights:
     """SPDX identifier of the weights' licence (not of the code's)."""
     dataset: str
     """What the weights were trained on."""
+    restriction: str | None = None
+    """What an unusual licence forbids or demands, in one sentence; a search must then accept the licence by name."""
+    md5: str | None = None
+    """Digest of the file where the publisher gives that one instead of a sha256."""
+    size_bytes: int | None = None
+    """Of the file to download, where that is known."""
+
+    @property
+    def digest(self) -> str | None:
+        """What tells these weights from others, in keys of stores and records."""
+        return self.sha256 if self.sha256 is not None else None if self.md5 is None else f"md5:{self.md5}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,8 @@ class Backbone:
     image_size: int
     """The native resolution, in pixels."""
     min_image_size: int
-    parameters: int
-    """Number of weights without any classifier."""
+    parameters: int | None
+    """Number of weights without any classifier; `None` where only building it would tell."""
     weights: Weights
     imagenet_top1: float | None
     """Published ImageNet top-1 accuracy in percent, at the native resolution."""
@@ -53,20 +67,44 @@ class Backbone:
     """URL of the paper."""
     available: Callable[[], bool]
     """Whether the pretrained weights are on this machine, so that `build` needs no network."""
+    fetch: Callable[[], None] | None = None
+    """Downloads the pretrained weights to where `build` finds them; `None` where there is nothing to download."""
+    resizable: bool = True
+    """Whether it takes other resolutions than its own (fixed position embeddings do not)."""
+    size_multiple: int = 1
+    """What every image size must be a multiple of, in pixels (the patch of a transformer)."""
     api_version: int = API_VERSION
 
     def resolve_size(self, image_size: int | str | None = None) -> int:
         """Return the resolution to build with, in pixels; `None` and "native" mean the backbone's own.
 
         Raises:
-            UsageError: it is not a whole number, or smaller than the network can take.
+            UsageError: it is not a whole number, or no size that the network can take.
         """
         if image_size is None or image_size == "native":
             return self.image_size
         if isinstance(image_size, bool) or not isinstance(image_size, int):
             raise UsageError(f'An image size is a number of pixels or "native", not {image_size!r}.')
         check_image_size(self.name, image_size, self.min_image_size)
+        if not self.resizable and image_size != self.image_size:
+            raise UsageError(
+                f"{self.name} takes images of {self.image_size} pixels and no others, {image_size} was asked for. "
+                f"Leave image_size out."
+            )
+        if image_size % self.size_multiple:
+            raise UsageError(
+                f"{self.name} takes image sizes that are multiples of {self.size_multiple}, {image_size} was asked "
+                f"for. Set image_size to {image_size - image_size % self.size_multiple + self.size_multiple}, say."
+            )
         return image_size
+
+    def nearest_size(self, image_size: int) -> int:
+        """The resolution that this network can take nearest to `image_size`, in pixels."""
+        if not self.resizable:
+            return self.image_size
+        multiple = self.size_multiple
+        smallest = -(-self.min_image_size // multiple) * multiple
+        return max(smallest, round(image_size / multiple) * multiple)
 
     def to_json(self) -> dict[str, Any]:
         """Describe the backbone for reports and records; nothing in it is callable."""
@@ -77,13 +115,10 @@ class Backbone:
             "parameters": self.parameters,
             "imagenet_top1": self.imagenet_top1,
             "reference": self.reference,
-            "weights": {
-                "source": self.weights.source,
-                "sha256": self.weights.sha256,
-                "licence": self.weights.licence,
-                "dataset": self.weights.dataset,
-            },
+            "weights": self.weights.to_json(),
             "available": self.available(),
+            "resizable": self.resizable,
+            "size_multiple": self.size_multiple,
             "api_version": self.api_version,
         }
 

@@ -56,7 +56,7 @@ def _spec(sources: Sources, backbone: str, weights: str, image_size: int, tap: s
         "images": image_store_key([sources.manifest.samples[row].sha256 for row in sources.rows], image_size),
         "backbone": backbone,
         "plugin": plugin_version(backbone),
-        "weights": record.weights.sha256 if weights == "pretrained" else weights,
+        "weights": record.weights.digest if weights == "pretrained" else weights,
         "tap": tap,
         "view": view.to_json(),
         "dtype": "float16",

@@ -78,7 +78,7 @@ def portfolio(stage: Stage, backbones: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def concrete_size(choice: Any, record: Backbone) -> int:
-    """Pixels of a choice of image size, never less than the backbone can take.
+    """Pixels of a choice of image size, as near to it as the backbone can take.
 
     "smaller", "native" and "larger" are relative to the backbone's own size: networks classify well somewhat above the
     size that they were trained at (Touvron et al., https://arxiv.org/abs/1906.06423).
@@ -86,9 +86,8 @@ def concrete_size(choice: Any, record: Backbone) -> int:
     if choice == NATIVE:
         return record.image_size
     if choice in SCALES:
-        scaled = round(record.image_size * SCALES[choice] / SIZE_STEP) * SIZE_STEP
-        return max(scaled, record.min_image_size)
-    return max(int(choice), record.min_image_size)
+        return record.nearest_size(round(record.image_size * SCALES[choice] / SIZE_STEP) * SIZE_STEP)
+    return record.nearest_size(int(choice))
 
 
 def concrete_config(

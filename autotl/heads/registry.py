@@ -1,0 +1,23 @@
+"""Which heads there are: entry points of the group `autotl.heads`, listed without importing a plugin."""
+
+from autotl.entry_points import Kind, Listing, list_entries, load_entry
+from autotl.heads.contract import API_VERSION, Head
+
+GROUP = "autotl.heads"
+KIND = Kind("head", GROUP, Head, API_VERSION)
+
+
+def list_heads() -> list[Listing]:
+    """Return every registered head, by name; no plugin is imported."""
+    return list_entries(KIND)
+
+
+def load_head(name: str) -> Head:
+    """Import the one plugin behind `name` and return its checked record.
+
+    Raises:
+        UsageError: no installed distribution registers the name.
+        PluginError: two distributions register it, it fails to import, or it is not a valid record.
+    """
+    record: Head = load_entry(KIND, name)
+    return record
