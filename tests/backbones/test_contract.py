@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from autotl.backbones.applications import INCEPTION_V3, MOBILENET_V3_SMALL, VGG16, weights_path
+from autotl.backbones.applications import INCEPTION_V3, MOBILENET_V3_SMALL, VGG16
+from autotl.backbones.download import cached_path
 from autotl.errors import UsageError
 
 
@@ -34,7 +35,7 @@ def test_a_record_is_json() -> None:
 def test_weights_are_available_once_keras_has_downloaded_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert not MOBILENET_V3_SMALL.available()
-    file = weights_path(MOBILENET_V3_SMALL.weights.source.rsplit("/", 1)[1])
+    file = cached_path(MOBILENET_V3_SMALL.weights.source.rsplit("/", 1)[1])
     file.parent.mkdir()
     file.touch()
     assert file.is_relative_to(tmp_path)
