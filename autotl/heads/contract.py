@@ -20,11 +20,14 @@ class Head:
     name: str
     build: Callable[[int, int, Options], Any]
     """`build(features, classes, options)` gives a Functional `keras.Model` from pooled features `[B, features]` to
-    logits `[B, classes]` (no softmax). Features come standardised: mean 0 and variance 1 in each column. No Lambda
-    layers; every layer of your own is registered with `keras.saving.register_keras_serializable`."""
+    logits `[B, classes]` (no softmax). Features come standardised: mean 0 and variance 1 in each column (less where a
+    column hardly varies). It is called again for every trial, and Keras's seed has been set by then: initialisers
+    without a seed of their own give the trial its weights. No Lambda layers; every layer of your own is registered
+    with `keras.saving.register_keras_serializable`."""
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a search may vary, written as in a space file: `{"units": {"integer": [32, 256], "log": True}}`, with
-    `choice`, `range`, `log` or `integer`. `build` gets one value for each of them."""
+    `choice`, `range`, `log` or `integer`, and `when` where it depends on another option of this head. `build` gets one
+    value for each of them, the default where none was searched."""
     defaults: Options = field(default_factory=dict)
     """A value for every option: the first one that a search tries."""
     summary: str = ""

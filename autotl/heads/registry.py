@@ -15,9 +15,16 @@ def list_heads() -> list[Listing]:
 def load_head(name: str) -> Head:
     """Import the one plugin behind `name` and return its checked record.
 
+    Args:
+        name: of a registered head, or `module:object` of a KerasTuner hypermodel, which serves as a head too.
+
     Raises:
         UsageError: no installed distribution registers the name.
         PluginError: two distributions register it, it fails to import, or it is not a valid record.
     """
+    if ":" in name:
+        from autotl.heads.hypermodel import open_head
+
+        return open_head(name)
     record: Head = load_entry(KIND, name)
     return record

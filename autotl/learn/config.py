@@ -6,10 +6,12 @@ from typing import Any
 
 from autotl.errors import TrialError
 
-RECIPES = ("probe", "finetune")
-POOLINGS = ("avg", "max", "both")
-HEADS = ("linear", "mlp")
+RECIPES = ("probe", "finetune", "scratch")
+POOLINGS = ("avg", "max", "both", "gem", "attention")
+TAPS = ("last", "last2", "all")
 AUGMENTATIONS = ("none", "flip", "light", "strong")
+
+Option = str | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class TrialConfig:
     weights: str = "pretrained"
     freeze_depth: float = 1.0
     pooling: str = "avg"
+    taps: str = "last"
+    """Which stages are pooled: the last one, the last two or all; their features are put side by side."""
     head: str = "linear"
     width: int = 256
     depth: int = 1
@@ -34,14 +38,16 @@ class TrialConfig:
     augmentation: str = "none"
     batch_size: int = 32
     epochs: int = 12
+    options: tuple[tuple[str, Option], ...] = ()
+    """Values of the options that the head declares, sorted by name; a JSON object outside."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "options": dict(self.options)}
 
     @property
     def is_convex(self) -> bool:
         """A linear head on frozen features: solved, not trained, so it needs no Keras once features are cached."""
-        return self.recipe == "probe" and self.head == "linear"
+        return self.recipe == "probe" and self.head == "linear" and self.pooling != "attention"
 
 
 def read_config(values: Mapping[str, Any]) -> TrialConfig:
@@ -54,18 +60,31 @@ def read_config(values: Mapping[str, Any]) -> TrialConfig:
     unknown = sorted(set(values) - known)
     if unknown:
         raise TrialError(f"A trial may only set {', '.join(sorted(known))}; this one sets {', '.join(unknown)}.")
-    config = TrialConfig(**values)
+    config = TrialConfig(**{**values, "options": _read_options(values.get("options", {}))})
     for name, allowed in (
         ("recipe", RECIPES),
         ("pooling", POOLINGS),
-        ("head", HEADS),
+        ("taps", TAPS),
         ("augmentation", AUGMENTATIONS),
     ):
         if getattr(config, name) not in allowed:
             raise TrialError(f"{name} must be one of {', '.join(allowed)}, not {getattr(config, name)!r}.")
+    if not isinstance(config.head, str) or not config.head:
+        raise TrialError(f"head is the name of a registered head, or module:object, not {config.head!r}.")
+    if config.pooling == "attention" and config.taps != "last":
+        raise TrialError(
+            f'Attention pools the last feature map alone, taps = "{config.taps}" was asked for. Set taps to "last", or '
+            f"pooling to one of {', '.join(word for word in POOLINGS if word != 'attention')}."
+        )
     if not 0.0 <= config.freeze_depth <= 1.0:
         raise TrialError(f"freeze_depth is the fraction of stages kept frozen, 0 to 1, not {config.freeze_depth}.")
     for name in ("image_size", "batch_size", "epochs", "width", "depth"):
         if getattr(config, name) < 1:
             raise TrialError(f"{name} must be at least 1, not {getattr(config, name)}.")
     return config
+
+
+def _read_options(given: object) -> tuple[tuple[str, Option], ...]:
+    if not isinstance(given, Mapping) or not all(isinstance(value, Option) for value in given.values()):
+        raise TrialError(f"options map names to texts, numbers or truth values, not {given!r}.")
+    return tuple(sorted(given.items()))

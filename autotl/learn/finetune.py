@@ -15,15 +15,16 @@ import numpy as np
 from autotl.backbones.cuts import Cut
 from autotl.data.images import open_images
 from autotl.learn.config import TrialConfig
-from autotl.learn.features import as_float, cut_features, pool
+from autotl.learn.features import as_float, cut_features
 from autotl.learn.heads import build_head
 from autotl.learn.networks import Network, borrow_network, cut_network
+from autotl.learn.pooling import pool
 from autotl.learn.probe import architecture, fit_head
 from autotl.learn.task import Task
 from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, train
 from autotl.learn.views import live_layers, policy_views
 
-HEAD_RATE = 5e-3  # for an MLP, which is trained: a linear head is solved and has no rate
+HEAD_RATE = 5e-3  # for a head that is trained: a linear one is solved and has no rate
 HEAD_EPOCHS = 20
 
 
@@ -73,9 +74,9 @@ def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
             images = open_images(sources.manifest, config.image_size, sources.cache)
         rows = np.asarray(sources.rows)
         return Examples([images], task.labels, classes, index=rows)
+    place = (config.backbone, config.weights, config.image_size, config.freeze_depth, cut.name)
     views = [
-        cut_features(sources, config.backbone, config.weights, config.image_size, config.freeze_depth, cut.name, view)
-        for view in policy_views(config.augmentation)
+        cut_features(sources, *place, view, config.pooling, config.taps) for view in policy_views(config.augmentation)
     ]
     return Examples(views, task.labels, classes)
 
@@ -86,15 +87,15 @@ def _compiled_tail(
 ) -> Trainable:
     import keras
 
-    _, _, tail = cut_network(network, freeze_depth)
-    if cut is None:
+    _, prefix, tail = cut_network(network, freeze_depth, shape.pooling, shape.taps)
+    if prefix is None:
         inputs = keras.Input(tail.input_shape[1:], dtype="uint8")
         layers = live_layers(live, seed=0)
         seen = as_float(inputs if layers is None else layers(inputs))
     else:
-        inputs = seen = keras.Input(cut.shape)
+        inputs = seen = keras.Input(prefix.output_shape[1:])
     features = seen if tail is None else tail(seen, training=False)
-    pooled = pool(features, shape.pooling)
-    head = build_head(shape, pooled.shape[-1], classes)
+    pooled = pool(features, shape.pooling) if shape.taps == "last" else features
+    head = build_head(shape, pooled.shape[1:], classes)
     model = keras.Model(inputs, head(pooled))
     return compile_trainable(model, list(head.trainable_variables))

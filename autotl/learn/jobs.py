@@ -5,13 +5,17 @@ A job is JSON in and JSON out; arrays and models travel as files beside the tria
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from autotl.backbones.hypermodel import WholeModel
+from autotl.backbones.registry import load_backbone
 from autotl.errors import TrialError
+from autotl.heads.replay import UnsettledError
 from autotl.learn.config import TrialConfig, read_config
 from autotl.learn.finetune import fit_finetune
 from autotl.learn.folds import make_folds
@@ -33,6 +37,11 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
             files), `metric`; a trial has `evaluation` ("cross_validation" or "holdout") and `fold_seed` (trials that
             are to be compared share it: then they are scored on the same folds), a final fit has `temperature`.
         report: takes (step, score so far, extra) and answers True when the trial is to stop.
+
+    Returns:
+        What became of it; or, of a trial with a KerasTuner hypermodel that has no value yet for some of its
+        hyperparameters, `needs` (their declarations) and `of` (whose they are): then nothing was fitted, and the job is
+        to be sent again with values for them.
     """
     started, ledger = perf_counter(), Ledger()
     config = read_config(payload["config"])
@@ -46,10 +55,32 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
             curve.write(json.dumps({"step": step, "value": value}) + "\n")
         return report(step, value, extra)
 
-    result = {**run(task, config, payload, report_and_keep), "ledger": ledger.to_json()}
+    result = {**_run_settled(run, task, config, payload, report_and_keep), "ledger": ledger.to_json()}
     result["seconds"] = round(perf_counter() - started, 4)
     (folder / "result.json").write_text(json.dumps(result))
     return result
+
+
+def _run_settled(
+    run: Callable[..., dict[str, Any]], task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    """Run the job, once more without the values that a hypermodel has no use for; or say what it needs."""
+    whole = load_backbone(config.backbone).build
+    if config.recipe != "scratch" and isinstance(whole, WholeModel):
+        whole(config.image_size, config.weights)  # says why it is no backbone
+    try:
+        return run(task, config, payload, report)
+    except UnsettledError as unsettled:
+        needs, owner, values = unsettled.needs, unsettled.owner, unsettled.values
+    if not needs:
+        return run(task, replace(config, options=tuple(sorted(values.items()))), payload, report)
+    if payload["kind"] != "trial":
+        names = ", ".join(need["name"] for need in needs)
+        raise TrialError(
+            f"A hypermodel must ask for the same hyperparameters when it is built with the same values; {owner} now "
+            f"asks for {names} too. Take what is random, or depends on the number of images, out of its build."
+        )
+    return {"needs": needs, "of": owner}
 
 
 def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -61,13 +92,9 @@ def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
     folder = Path(payload["folder"])
     np.savez(folder / "validation.npz", probabilities=probabilities, rows=rows, labels=labels)
     measured = scores(probabilities, labels)
-    return {
-        **extra,
-        "score": measured[payload["metric"]],
-        "scores": measured,
-        "temperature": temperature,
-        "multiply_adds": network_multiply_adds(task, config),
-    }
+    if "multiply_adds" not in extra:
+        extra = {**extra, "multiply_adds": network_multiply_adds(task, config), "options": dict(config.options)}
+    return {**extra, "score": measured[payload["metric"]], "scores": measured, "temperature": temperature}
 
 
 def _score(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
@@ -88,31 +115,43 @@ def _cross_validate(
     done: list[np.ndarray] = []
     logits = np.zeros((len(task.labels), len(task.classes)), np.float32)
     curve = []
+    extra: dict[str, Any] = {}
     for number, held_out in enumerate(folds):
         rows = np.setdiff1d(task.everything, held_out)
-        logits[held_out] = _fit(task, config, rows, held_out, seed + number)
+        logits[held_out], extra = _fit(task, config, rows, held_out, seed + number)
         done.append(held_out)
         so_far = np.concatenate(done)
         curve.append(_score(logits[so_far], task.labels[so_far], metric))
         if report(number + 1, curve[-1], {}):
             break
     rows = np.sort(np.concatenate(done))
-    return logits[rows], rows, {"curve": curve, "stopped": len(rows) < len(task.labels), "folds": len(curve)}
+    extra = {**extra, "curve": curve, "stopped": len(rows) < len(task.labels), "folds": len(curve)}
+    return logits[rows], rows, extra
 
 
-def _fit(task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int) -> np.ndarray:
+def _fit(
+    task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Logits of the held-out rows, and what else is to be told of the model."""
     if config.recipe == "probe":
-        return fit_probe(task, config, rows, held_out, seed)
+        return fit_probe(task, config, rows, held_out, seed), {}
+    if config.recipe == "scratch":
+        from autotl.learn.scratch import fit_scratch
+
+        fitted = fit_scratch(task, config, rows, held_out, seed, lambda epoch, logits: False)
+        return fitted.logits, fitted.to_json()
     from autotl.learn.training import predict_logits
 
     trainable, examples, _, _ = fit_finetune(task, config, rows, seed)
-    return predict_logits(trainable, examples, held_out, task.ledger)
+    return predict_logits(trainable, examples, held_out, task.ledger), {}
 
 
 def _hold_out(
     task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Logits of the validation rows from a fit to the training rows; reports after each epoch."""
+    if config.recipe == "scratch":
+        return _hold_out_scratch(task, config, payload, report)
     from autotl.learn.training import predict_logits
 
     seed, metric = payload["seed"], payload["metric"]
@@ -137,30 +176,30 @@ def _hold_out(
     return latest, held_out, {**extra, "trained_parameters": trained}
 
 
+def _hold_out_scratch(
+    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    from autotl.learn.scratch import fit_scratch
+
+    held_out, curve = task.validation, list[float]()
+
+    def after_epoch(epoch: int, logits: np.ndarray) -> bool:
+        curve.append(_score(logits, task.labels[held_out], payload["metric"]))
+        return report(epoch, curve[-1], {})
+
+    fitted = fit_scratch(task, config, task.train, held_out, payload["seed"], after_epoch)
+    return fitted.logits, held_out, {**fitted.to_json(), "curve": curve}
+
+
 def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Fit to training and validation rows together, assemble, save; and say what the live model computes."""
-    from autotl.learn.assemble import assemble
     from autotl.learn.features import forward_batches
-    from autotl.learn.networks import borrow_network
 
     ledger, folder = task.ledger, Path(payload["folder"])
     with ledger.phase("import"):
         import keras  # noqa: F401
-    if config.recipe == "probe":
-        head = fit_head(task, config, task.everything, payload["seed"])
-        network = borrow_network(config.backbone, config.image_size, config.weights, ledger)
-    else:
-        progress = {"step": 0}
-
-        def after_epoch(_trainable: Any, _examples: Any, epoch: int) -> bool:
-            progress["step"] = epoch
-            report(epoch, float(epoch), {})
-            return False  # the final fit is never pruned
-
-        trainable, _, network, _ = fit_finetune(task, config, task.everything, payload["seed"], after_epoch)
-        head = trainable.model.get_layer("head")
+    model, features = _fit_final(task, config, payload, report)
     with ledger.phase("save"):
-        model = assemble(network.model, head, config.pooling, payload["temperature"], "autotl")
         path = folder / "model.keras"
         model.save(path)
     with ledger.phase("evaluate"):
@@ -178,7 +217,40 @@ def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
             "probabilities": str(folder / "reference.npy"),
         },
         "parameters": int(model.count_params()),
+        "features": features,
     }
+
+
+def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> tuple[Any, str | None]:
+    """The model that is delivered, fitted to all rows, and the operation in it whose output the head stands on.
+
+    The final fit is never pruned.
+    """
+    from autotl.learn.assemble import assemble
+    from autotl.learn.networks import borrow_network
+
+    seed, temperature = payload["seed"], payload["temperature"]
+
+    def after_epoch(epoch: int) -> bool:
+        report(epoch, float(epoch), {})
+        return False
+
+    if config.recipe == "scratch":
+        from autotl.learn.scratch import finish, fit_scratch
+
+        nothing = np.zeros(0, np.int64)
+        fitted = fit_scratch(task, config, task.everything, nothing, seed, lambda epoch, _: after_epoch(epoch))
+        return finish(fitted.whole.scorer, temperature, "autotl"), fitted.whole.features
+    if config.recipe == "probe":
+        head = fit_head(task, config, task.everything, seed)
+        network = borrow_network(config.backbone, config.image_size, config.weights, task.ledger)
+    else:
+        trainable, _, network, _ = fit_finetune(
+            task, config, task.everything, seed, lambda _tail, _examples, epoch: after_epoch(epoch)
+        )
+        head = trainable.model.get_layer("head")
+    model = assemble(network.model, head, config.pooling, temperature, "autotl", config.taps)
+    return model, network.cuts[-1].name
 
 
 def _reference_rows(task: Task) -> np.ndarray:

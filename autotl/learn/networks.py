@@ -5,13 +5,16 @@ Building a network and reading its weights takes seconds, so the last few stay i
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from autotl.backbones.cuts import Cut, choose_cut, split_model, stage_cuts
+from autotl.backbones.graph import calls, flatten
 from autotl.backbones.registry import load_backbone
 from autotl.learn.ledger import Ledger
+from autotl.learn.pooling import pool, pool_stored, tapped
 
 RANDOM_WEIGHTS_SEED = 20_240_229  # random weights are a fixed network, so that their features can be cached by key
 
@@ -53,19 +56,53 @@ def _build(name: str, image_size: int, weights: str) -> Network:
     return Network(name, model, stage_cuts(model), [variable.numpy() for variable in model.variables])
 
 
-def cut_network(network: Network, freeze_depth: float) -> tuple[Cut | None, Any, Any]:
-    """The cut nearest to a freeze depth, and the network before and after it.
+def cut_network(
+    network: Network, freeze_depth: float, pooling: str = "avg", taps: str = "last"
+) -> tuple[Cut | None, Any, Any]:
+    """The cut nearest to a freeze depth, and what the head stands on, before and after it.
+
+    With one tap the parts of the network itself, to the last feature map, whatever its pooling; with more of them the
+    parts of `tap_model`: then the prefix also hands on the taps that lie before the cut, pooled, and its output shape
+    is its own, not the cut's.
 
     Returns:
         (cut, prefix, tail): cut and prefix are None when nothing is frozen, tail is None when everything is.
     """
     cut = choose_cut(network.cuts, freeze_depth)
-    return cut, *_split(network, cut)
+    return cut, *_split(network, cut, "" if taps == "last" else pooling, taps)
 
 
 @lru_cache(maxsize=16)
-def _split(network: Network, cut: Cut | None) -> tuple[Any, Any]:
-    return split_model(network.model, cut)
+def _split(network: Network, cut: Cut | None, pooling: str, taps: str) -> tuple[Any, Any]:
+    model = network.model if taps == "last" else tap_model(network.model, network.cuts, pooling, taps)
+    return split_model(model, cut)
+
+
+def tap_model(model: Any, cuts: Sequence[Cut], pooling: str, taps: str) -> Any:
+    """The same network, to the pooled features of several stages side by side, `[B, n]`; it shares all variables."""
+    return _with_outputs(model, cuts, taps, lambda tensor, name: pool(tensor, pooling, name), "tapped")
+
+
+def stored_taps(network: Network) -> tuple[Any, list[int]]:
+    """The network to all that a store keeps of all its stages, `[B, 3 * sum(channels)]`, and each stage's channels."""
+    model = _with_outputs(network.model, network.cuts, "all", pool_stored, "stored")
+    return model, [int(tensor.shape[-1]) for tensor in _tap_tensors(flatten(network.model), network.cuts)]
+
+
+def _with_outputs(model: Any, cuts: Sequence[Cut], taps: str, reduce: Callable[[Any, str], Any], suffix: str) -> Any:
+    import keras
+
+    graph = flatten(model)
+    tensors = tapped(_tap_tensors(graph, cuts), taps)
+    reduced = [reduce(tensor, f"pool{number}") for number, tensor in enumerate(tensors)]
+    together = keras.layers.Concatenate(name="pool_taps")(reduced) if len(reduced) > 1 else reduced[0]
+    return keras.Model(graph.inputs[0], together, name=f"{graph.name}_{suffix}")
+
+
+def _tap_tensors(graph: Any, cuts: Sequence[Cut]) -> list[Any]:
+    """The tensor at each cut; of a cut that several tensors cross, the one that its operation makes."""
+    nodes = calls(graph)
+    return [nodes[cut.index].outputs[0] for cut in cuts]
 
 
 def multiply_adds(model: Any) -> int:

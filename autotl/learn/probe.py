@@ -1,7 +1,7 @@
 """The probe: a head on the pooled features of a wholly frozen backbone.
 
-A linear head is a convex problem and is solved; an MLP is trained on the cached features. Either costs about a
-hundredth of a pass over the images.
+A linear head is a convex problem and is solved; other heads are trained on the cached features. Either costs about a
+hundredth of a pass over the images. Attention is trained too, on the cached feature maps.
 """
 
 from functools import lru_cache
@@ -12,8 +12,8 @@ import numpy as np
 
 from autotl.data.arrays import open_array, read_header
 from autotl.learn.config import TrialConfig
-from autotl.learn.features import pooled_features, select_pooling
-from autotl.learn.heads import build_head, initialise_hidden, set_linear, set_standardiser
+from autotl.learn.features import cut_features, pooled_features
+from autotl.learn.heads import build_head, set_linear, set_standardiser
 from autotl.learn.linear import (
     Basis,
     LinearHead,
@@ -23,6 +23,8 @@ from autotl.learn.linear import (
     fit_linear_subsets,
     fit_standardiser,
 )
+from autotl.learn.networks import borrow_network
+from autotl.learn.pooling import select_pooled
 from autotl.learn.task import Task
 from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, smooth_targets, train
 from autotl.learn.views import PLAIN, policy_views
@@ -37,12 +39,12 @@ def fit_probe(
     on_epoch: OnEpoch | None = None,
 ) -> np.ndarray:
     """Fit the head on `rows` and return logits `[len(held_out), C]` of the plain view of the others."""
-    views = _pooled_views(task, config)
-    if config.head == "linear":
+    if config.is_convex:
+        views = _pooled_views(task, config)
         standardiser, linear = solve_linear(task, config, rows, views)
         with task.ledger.phase("evaluate"):
             return linear.logits(standardiser(views[0][held_out]))
-    trainable, examples = _train_head(task, config, rows, seed, views, on_epoch)
+    trainable, examples = _train_head(task, config, rows, seed, on_epoch)
     return predict_logits(trainable, examples, held_out, task.ledger)
 
 
@@ -54,7 +56,7 @@ def cross_validate_linear(task: Task, config: TrialConfig, folds: list[np.ndarra
     views = _pooled_views(task, config)
     stores = tuple(str(_store(task, config, view).filename) for view in policy_views(config.augmentation))
     with task.ledger.phase("solve"):
-        standardiser, basis = _basis(stores, config.pooling)
+        standardiser, basis = _basis(stores, config.pooling, config.taps)
         seen = np.ones((len(folds), len(task.labels)), bool)
         for number, held_out in enumerate(folds):
             seen[number, held_out] = False
@@ -74,18 +76,18 @@ def cross_validate_linear(task: Task, config: TrialConfig, folds: list[np.ndarra
 
 
 def fit_head(task: Task, config: TrialConfig, rows: np.ndarray, seed: int) -> Any:
-    """Fit the head on `rows` and return it as a Keras model from pooled features to logits."""
-    views = _pooled_views(task, config)
-    if config.head == "linear":
+    """Fit the head on `rows` and return it as a Keras model, from features as `pool` gives them to logits."""
+    if config.is_convex:
+        views = _pooled_views(task, config)
         standardiser, linear = solve_linear(task, config, rows, views)
-        head = build_head(config, views[0].shape[1], len(task.classes))
+        head = build_head(config, views[0].shape[1:], len(task.classes))
         set_standardiser(head, standardiser)
         set_linear(head, linear)
         return head
-    trained = _train_head(task, config, rows, seed, views, None)[0].model
+    trainable, examples = _train_head(task, config, rows, seed, None)
     # a copy: the trained one serves the next trial, and would be saved with its optimizer
-    head = build_head(config, views[0].shape[1], len(task.classes))
-    head.set_weights(trained.get_weights())
+    head = build_head(config, examples.views[0].shape[1:], len(task.classes))
+    head.set_weights(trainable.model.get_weights())
     return head
 
 
@@ -108,11 +110,22 @@ def network_multiply_adds(task: Task, config: TrialConfig) -> int:
 
 
 def _pooled_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
-    """Float32 features `[N, D]`, one array for each cached view of the augmentation policy."""
+    """Float32 features `[N, D]`, one array for each cached view of the augmentation policy; averages for attention."""
     return [
-        _load_pooled(str(_store(task, config, view).filename), config.pooling)
+        _load_pooled(str(_store(task, config, view).filename), _stored_pooling(config), config.taps)
         for view in policy_views(config.augmentation)
     ]
+
+
+def _stored_pooling(config: TrialConfig) -> str:
+    return "avg" if config.pooling == "attention" else config.pooling  # attention starts as the average
+
+
+def _map_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
+    """Float16 feature maps `[N, h, w, c]`, one array for each cached view: what attention pools."""
+    network = borrow_network(config.backbone, config.image_size, config.weights, task.ledger)
+    place = (config.backbone, config.weights, config.image_size, 1.0, network.cuts[-1].name)
+    return [cut_features(task.sources, *place, view) for view in policy_views(config.augmentation)]
 
 
 def _store(task: Task, config: TrialConfig, view: Any) -> Any:
@@ -120,47 +133,49 @@ def _store(task: Task, config: TrialConfig, view: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _load_pooled(path: str, pooling: str) -> np.ndarray:
-    return select_pooling(open_array(Path(path).parent), pooling)
+def _load_pooled(path: str, pooling: str, taps: str) -> np.ndarray:
+    folder = Path(path).parent
+    return select_pooled(open_array(folder), read_header(folder)["spec"]["channels"], pooling, taps)
 
 
 @lru_cache(maxsize=8)
-def _basis(stores: tuple[str, ...], pooling: str) -> tuple[Standardiser, Basis]:
+def _basis(stores: tuple[str, ...], pooling: str, taps: str) -> tuple[Standardiser, Basis]:
     """The standardisation and the eigenvectors of all rows in all views: they serve every penalty and every fold."""
-    features = np.concatenate([_load_pooled(store, pooling) for store in stores])
+    features = np.concatenate([_load_pooled(store, pooling, taps) for store in stores])
     standardiser = fit_standardiser(features)
     return standardiser, fit_basis(standardiser(features))
 
 
 def _train_head(
-    task: Task,
-    config: TrialConfig,
-    rows: np.ndarray,
-    seed: int,
-    views: list[np.ndarray],
-    on_epoch: OnEpoch | None,
+    task: Task, config: TrialConfig, rows: np.ndarray, seed: int, on_epoch: OnEpoch | None
 ) -> tuple[Trainable, Examples]:
+    pooled = _pooled_views(task, config)
+    views = _map_views(task, config) if config.pooling == "attention" else pooled
+    shape, classes = views[0].shape[1:], len(task.classes)
     with task.ledger.phase("import"):
         import keras
     with task.ledger.phase("build"):
+        trainable = _compiled_head(architecture(config), shape, classes)
         keras.utils.set_random_seed(seed)
-        trainable = _compiled_head(architecture(config), views[0].shape[1], len(task.classes))
-        set_standardiser(trainable.model, fit_standardiser(np.concatenate([view[rows] for view in views])))
-        initialise_hidden(trainable.model, seed)
-    examples = Examples(views, task.labels, len(task.classes))
+        trainable.model.set_weights(build_head(config, shape, classes).get_weights())  # as if it were built anew
+        set_standardiser(trainable.model, fit_standardiser(np.concatenate([view[rows] for view in pooled])))
+    if config.head == "linear":  # the best one for the average, where attention starts
+        set_linear(trainable.model, solve_linear(task, config, rows, pooled)[1])
+    examples = Examples(views, task.labels, classes)
     train(trainable, examples, rows, config, seed, task.ledger, on_epoch)
     return trainable, examples
 
 
 def architecture(config: TrialConfig) -> TrialConfig:
     """The configuration with all but the head's architecture at a fixed value: a part of the key of a traced graph."""
-    hidden: dict[str, Any] = (
+    kept: dict[str, Any] = (
         {"width": config.width, "depth": config.depth, "dropout": config.dropout} if config.head == "mlp" else {}
     )
-    return TrialConfig(backbone="", image_size=1, head=config.head, pooling=config.pooling, **hidden)
+    kept |= {"pooling": config.pooling, "taps": config.taps}
+    return TrialConfig(backbone="", image_size=1, head=config.head, options=config.options, **kept)
 
 
 @lru_cache(maxsize=4)
-def _compiled_head(shape: TrialConfig, features: int, classes: int) -> Trainable:
+def _compiled_head(shape: TrialConfig, features: tuple[int, ...], classes: int) -> Trainable:
     head = build_head(shape, features, classes)
     return compile_trainable(head, list(head.trainable_variables))

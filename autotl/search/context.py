@@ -1,7 +1,7 @@
 """What all steps of one search share: the run, its request, the data, the slots, the clock and the ledger."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -10,6 +10,7 @@ from autotl.backbones.contract import Backbone
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
 from autotl.execution.protocol import Job
+from autotl.heads.contract import Head
 from autotl.runs.directory import Run
 from autotl.runs.events import append_event
 from autotl.runs.files import write_json
@@ -22,13 +23,21 @@ OnEvent = Callable[[dict[str, Any]], None]
 TRIAL_TARGET = "autotl.learn.jobs:run_job"
 
 
+@dataclass(frozen=True)
+class Plugins:
+    """What competes in a search, by name: resolved once, and the same when a run is resumed."""
+
+    backbones: Mapping[str, Backbone]
+    heads: Mapping[str, Head] = field(default_factory=dict)
+
+
 @dataclass
 class Context:
     """Passed down through the steps of a search; only `costs`, `number` and the dispatcher change."""
 
     request: SearchRequest
     space: SearchSpace
-    backbones: dict[str, Backbone]
+    plugins: Plugins
     manifest: Manifest
     cache: Cache
     run: Run
@@ -37,6 +46,14 @@ class Context:
     started: float = field(default_factory=monotonic)
     costs: Costs = field(default_factory=Costs)
     number: int = 0
+
+    @property
+    def backbones(self) -> Mapping[str, Backbone]:
+        return self.plugins.backbones
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        return self.plugins.heads
 
     def elapsed(self) -> float:
         return monotonic() - self.started

@@ -3,12 +3,14 @@
 from typing import Any
 
 from autotl.backbones.contract import Backbone
+from autotl.backbones.hypermodel import NO_WEIGHTS
 from autotl.errors import AutotlError, DataError, ParityError
 from autotl.execution.protocol import Failed, Job
 from autotl.runs.files import read_json
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.finalists import Finalist
+from autotl.search.frozen import plugins_of
 from autotl.search.request import command_line
 
 DELIVER_TARGET = "autotl.deliver.finish:run_job"
@@ -61,11 +63,15 @@ def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any]) -> dic
 def _description(context: Context, finalist: Finalist, fitted: dict[str, Any]) -> dict[str, Any]:
     config, manifest = finalist.config, context.manifest
     record: Backbone = context.backbones[config["backbone"]]
+    weights = NO_WEIGHTS if config["recipe"] == "scratch" else record.weights
     return {
         "class_names": list(manifest.classes),
         "image_size": config["image_size"],
-        "backbone": {"name": record.name, "weights": record.to_json()["weights"]},
-        "configuration": config,
+        "backbone": {"name": record.label, "weights": weights.to_json(), "output": fitted.get("features")},
+        "configuration": {**config, "backbone": record.label},
+        **({"licences": record.provenance["licences"]} if "licences" in record.provenance else {}),
+        "plugins": plugins_of(record, config.get("head")),
+        "ancestors": record.provenance.get("ancestors", []),
         "trial": finalist.number,
         "temperature": finalist.temperature,
         "parameters": fitted["parameters"],

@@ -16,8 +16,10 @@ from autotl.execution.protocol import Executor
 from autotl.runs.directory import Run, create_run, lock_run, open_run
 from autotl.runs.events import append_event
 from autotl.runs.files import read_json, write_json, write_text
-from autotl.search.context import Context, OnEvent
+from autotl.search.context import Context, OnEvent, Plugins
 from autotl.search.dispatch import Dispatcher
+from autotl.search.frozen import freeze, thaw
+from autotl.search.heads import resolve_heads
 from autotl.search.plan import (
     allowed_backbones,
     concrete_config,
@@ -26,9 +28,11 @@ from autotl.search.plan import (
     resolve_backbones,
     space_backbones,
 )
-from autotl.search.request import SearchRequest, absolute, check_request, read_request
+from autotl.search.recipes import check_recipes
+from autotl.search.request import SearchRequest, absolute, check_request, read_request, references
 from autotl.search.status import read_status
 from autotl.space.files import find_space, read_space
+from autotl.space.options import with_defaults, with_options
 from autotl.space.schema import SearchSpace
 from autotl.space.suggest import narrow
 
@@ -48,6 +52,7 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     started = monotonic()
     check_request(request)
     space, backbones = _open_space(request, request.space)
+    heads = resolve_heads(space)
     cache = _open_cache(request)
     executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
     try:
@@ -58,7 +63,9 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
         write_text(run.path / "space.toml", find_space(request.space).read_text(encoding="utf-8"))
         checked.manifest.write(run.manifest_path)
         write_json(run.path / "data.json", checked.report)
-        context = _context(request, space, backbones, checked.manifest, cache, run, executor, on_event, started)
+        freeze(run, backbones, heads)
+        plugins = Plugins(backbones, heads)
+        context = _context(request, space, plugins, checked.manifest, cache, run, executor, on_event, started)
         context.costs.add({"decode": checked.report["seconds"]})
         context.costs.busy_seconds += checked.report["seconds"]
         return _run_locked(context)
@@ -70,7 +77,7 @@ def resume_search(path: Path, on_event: OnEvent) -> dict[str, Any]:
     """Go on with a run that was stopped or killed: finished trials count, interrupted ones are run again.
 
     Raises:
-        UsageError: no run, or one that another process is working on.
+        UsageError: no run, one that another process is working on, or one whose plugins have changed.
     """
     run = open_run(path)
     status = read_status(path)
@@ -79,19 +86,24 @@ def resume_search(path: Path, on_event: OnEvent) -> dict[str, Any]:
         return result
     started = monotonic() - status["seconds"]  # what was spent counts toward the budget
     request = read_request(read_json(run.request_path))
-    space, backbones = _open_space(request, str(run.path / "space.toml"))
+    space, backbones = _open_space(request, str(run.path / "space.toml"), thaw(run))
+    plugins = Plugins(backbones, resolve_heads(space))
     executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
     try:
         manifest = Manifest.read(run.manifest_path)
         cache = _open_cache(request)
-        return _run_locked(_context(request, space, backbones, manifest, cache, run, executor, on_event, started))
+        return _run_locked(_context(request, space, plugins, manifest, cache, run, executor, on_event, started))
     finally:
         executor.shutdown(GRACE_SECONDS)
 
 
-def _open_space(request: SearchRequest, name: str) -> tuple[SearchSpace, dict[str, Backbone]]:
-    space = narrow(read_space(name), list(request.backbones))
-    return space, resolve_backbones(space_backbones(space))
+def _open_space(
+    request: SearchRequest, name: str, frozen: dict[str, Backbone] | None = None
+) -> tuple[SearchSpace, dict[str, Backbone]]:
+    space = narrow(read_space(name), references(request))
+    backbones = resolve_backbones(space_backbones(space), request.accept_licences) if frozen is None else frozen
+    check_recipes(space, backbones)
+    return space, backbones
 
 
 def _open_cache(request: SearchRequest) -> Cache:
@@ -126,7 +138,7 @@ def _check_data(
 def _context(
     request: SearchRequest,
     space: SearchSpace,
-    backbones: dict[str, Backbone],
+    plugins: Plugins,
     manifest: Manifest,
     cache: Cache,
     run: Run,
@@ -138,14 +150,17 @@ def _context(
         append_event(run, kind, **fields)
 
     dispatcher = Dispatcher(executor, log)
-    return Context(request, space, backbones, manifest, cache, run, dispatcher, on_event, started)
+    return Context(request, space, plugins, manifest, cache, run, dispatcher, on_event, started)
 
 
 def _give_head_start(context: Context) -> None:
     """Start the first trial while the driver loads Optuna, when it is known already: a whole entry of a portfolio."""
     stage = context.space.stages[0]
-    first = portfolio(stage, allowed_backbones(stage, context.backbones))
-    if first and set(stage.parameters) <= set(first[0]) and not context.run.study_path.exists():
+    first = [
+        with_defaults(values, stage, context.heads)
+        for values in portfolio(stage, allowed_backbones(stage, context.backbones))[:1]
+    ]
+    if first and set(with_options(stage, context.heads)) <= set(first[0]) and not context.run.study_path.exists():
         config = concrete_config(stage, first[0], context.backbones, {})
         context.dispatcher.submit(context.trial_job(stage, 1, config), context.dispatcher.free_slots()[0])
 

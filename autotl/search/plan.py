@@ -1,6 +1,6 @@
 """From a space to concrete work: which backbones compete, at which image sizes, and a trial's full settings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from autotl.backbones.contract import Backbone
@@ -14,24 +14,29 @@ SCALES = {"smaller": 0.75, NATIVE: 1.0, "larger": 8 / 7}
 SIZE_STEP = 16
 
 
-def resolve_backbones(names: Sequence[str]) -> dict[str, Backbone]:
+def resolve_backbones(names: Sequence[str], accepted: Collection[str] = ()) -> dict[str, Backbone]:
     """The records of the named backbones; "installed" stands for all whose pretrained weights are on this machine.
 
+    Args:
+        names: of registered backbones, references, or "installed".
+        accepted: licences that restrict what may be done with a model, and that the user accepts all the same.
+
     Raises:
-        UsageError: no backbone is left.
+        UsageError: no backbone is left, or one that was asked for by name has a licence that was not accepted.
         PluginError: a backbone that was asked for by name cannot be loaded.
     """
     records: dict[str, Backbone] = {}
     for name in names:
         if name != INSTALLED:
             records[name] = load_backbone(name)
+            _check_licence(records[name], accepted)
             continue
         for listing in list_backbones():
             try:
                 record = load_backbone(listing.name)
             except AutotlError:
                 continue  # a broken plugin breaks only what asks for it by name
-            if record.available():
+            if record.available() and record.weights.is_pretrained and _is_free(record, accepted):
                 records[record.name] = record
     if not records:
         raise UsageError(
@@ -40,6 +45,19 @@ def resolve_backbones(names: Sequence[str]) -> dict[str, Backbone]:
             "backbones list)."
         )
     return dict(sorted(records.items()))
+
+
+def _is_free(record: Backbone, accepted: Collection[str]) -> bool:
+    return record.weights.restriction is None or record.weights.licence in accepted
+
+
+def _check_licence(record: Backbone, accepted: Collection[str]) -> None:
+    if not _is_free(record, accepted):
+        licence = record.weights.licence
+        raise UsageError(
+            f"The weights of {record.label} have the licence {licence}: {record.weights.restriction} "
+            f"A search with them needs your consent. Read the licence, then add --accept-licence {licence}."
+        )
 
 
 def stage_choices(stage: Stage, parameter: str) -> list[Any]:
@@ -96,12 +114,23 @@ def concrete_config(
     """A trial's settings as a worker takes them.
 
     What the stage does not search is inherited from the best trial of the stage before (the probe's solution, from
-    which fine-tuning starts); what nobody says is the recipe's default.
+    which fine-tuning starts); what nobody says is the recipe's default. Values called `HEAD.option` become the
+    `options` of the head; another head than the inherited one starts without the options of that.
     """
     recipe = values.get("recipe", stage.recipe)
     config = {**inherited, **values, "recipe": recipe}
+    head = str(config.get("head"))
+    kept = config.pop("options", {})
+    options = dict(kept) if inherited.get("head") == head else {}
+    options |= {name.removeprefix(f"{head}."): config.pop(name) for name in values if name.startswith(f"{head}.")}
+    if options:
+        config["options"] = options
+    if config.get("pooling") == "attention" and "taps" not in values:
+        config.pop("taps", None)  # of the stage before; attention pools the last feature map alone
     record = backbones[config["backbone"]] if "backbone" in config else next(iter(backbones.values()))
     config["backbone"] = record.name
+    if not record.weights.is_pretrained:
+        config.setdefault("weights", "random")  # there are no others
     size = config.get("image_size", NATIVE)
     config["image_size"] = concrete_size(size, record)
     if stage.epochs is not None and "epochs" not in values:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from autotl.backbones.saved import declare, is_saved
 from autotl.errors import UsageError
 
 METRICS = {"log_loss": "minimize", "accuracy": "maximize", "balanced_accuracy": "maximize", "macro_f1": "maximize"}
@@ -22,6 +23,8 @@ class SearchRequest:
     budget: float | None = None
     seed: int = 0
     backbones: tuple[str, ...] = ()
+    normalisation: str | None = None
+    accept_licences: tuple[str, ...] = ()
     metric: str = "log_loss"
     jobs: int | None = None
     gpus: str = "all"
@@ -29,7 +32,7 @@ class SearchRequest:
     cache_dir: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "backbones": list(self.backbones)}
+        return {**asdict(self), "backbones": list(self.backbones), "accept_licences": list(self.accept_licences)}
 
 
 def check_request(request: SearchRequest) -> SearchRequest:
@@ -48,7 +51,18 @@ def check_request(request: SearchRequest) -> SearchRequest:
         raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")
     if not 0 <= request.seed < 2**31:
         raise UsageError(f"A seed is a whole number from 0 to 2147483647, not {request.seed}.")
+    if request.normalisation is not None and not any(is_saved(name) for name in request.backbones):
+        raise UsageError("A normalisation is declared for networks of your own. Give --backbone my-network.keras too.")
     return request
+
+
+def references(request: SearchRequest) -> list[str]:
+    """The backbones that were asked for, as texts that mean the same in every folder and process.
+
+    Raises:
+        UsageError: the normalisation that was declared is none.
+    """
+    return [declare(name, request.normalisation) if is_saved(name) else name for name in request.backbones]
 
 
 def read_request(values: Mapping[str, Any]) -> SearchRequest:
@@ -61,7 +75,8 @@ def read_request(values: Mapping[str, Any]) -> SearchRequest:
     given = {name: value for name, value in values.items() if name in known}
     if unknown := sorted(set(values) - known - {"autotl"}):
         raise UsageError(f"This run was made by another version of autotl: it has {', '.join(unknown)}.")
-    return SearchRequest(**{**given, "backbones": tuple(given.get("backbones", ()))})
+    several = {name: tuple(given.get(name, ())) for name in ("backbones", "accept_licences")}
+    return SearchRequest(**{**given, **several})
 
 
 def absolute(request: SearchRequest) -> SearchRequest:
@@ -73,6 +88,7 @@ def absolute(request: SearchRequest) -> SearchRequest:
         request,
         dataset=_absolute(request.dataset),
         space=_absolute(request.space) if request.space.endswith(".toml") else request.space,
+        backbones=tuple(references(request)),
         cache_dir=None if request.cache_dir is None else str(Path(request.cache_dir).expanduser().resolve()),
     )
 
@@ -85,6 +101,9 @@ def command_line(request: SearchRequest) -> str:
     words += [] if request.budget is None else ["--budget", f"{request.budget:g}s"]
     for name in request.backbones:
         words += ["--backbone", name]
+    words += [] if request.normalisation is None else ["--normalisation", request.normalisation]
+    for licence in request.accept_licences:
+        words += ["--accept-licence", licence]
     return shlex.join(words)
 
 

@@ -14,7 +14,10 @@ from autotl.search.stages import StageRun
 from autotl.search.study import abandon_running, open_storage, open_study
 from autotl.space.schema import SearchSpace, Stage
 
-INHERITED = ("backbone", "weights", "image_size", "pooling", "head", "width", "depth", "dropout", "penalty")
+INHERITED = (
+    "backbone", "weights", "image_size", "pooling", "taps", "head", "width", "depth", "dropout", "penalty",
+    "options",
+)  # fmt: skip
 Results = list[dict[str, Any]]
 
 
@@ -50,7 +53,7 @@ def _run_stages(context: Context) -> Results:
         abandon_running(study)
         context.number = max([context.number, *(trial.user_attrs.get("number", 0) for trial in study.trials)])
         deadline = stage_deadline(context, index)
-        done = StageRun(context, stage, study, competing, inherited, trials[stage.name], deadline).run()
+        done = StageRun(context, stage, study, competing, inherited, trials[stage.name], deadline, context.heads).run()
         results += done
         inherited |= _best_settings(done, request.metric)
     return results

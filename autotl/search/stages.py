@@ -1,18 +1,25 @@
-"""One stage of a search: ask, submit, report, tell, until its trials or its time are spent."""
+"""One stage of a search: ask, submit, report, tell, until its trials or its time are spent.
 
+A trial with a KerasTuner hypermodel may take several rounds: a worker that meets unknown hyperparameters sends the job
+back, the same trial is asked for them, and the job goes out again under the same number.
+"""
+
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
 from optuna.trial import Trial
 
-from autotl.errors import AutotlError
-from autotl.execution.protocol import Job
+from autotl.errors import AutotlError, PluginError
+from autotl.execution.protocol import Failed, Job
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
+from autotl.search.hyperparameters import Inquiry, answer, known_values
 from autotl.search.plan import concrete_config, portfolio
 from autotl.search.study import conclude, finished, result_of
+from autotl.space.options import NO_HEADS, Heads, with_defaults
 from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
 
@@ -30,16 +37,19 @@ class StageRun:
     inherited: Mapping[str, Mapping[str, Any]]  # by backbone: settings of the stage before
     trials: int
     deadline: float | None  # in seconds since the start of the search
+    heads: Heads = field(default_factory=lambda: NO_HEADS)  # the records of the heads that the stage chooses from
     asked: dict[str, Trial] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)  # the last step reported
     errors: list[str] = field(default_factory=list)
+    inquiries: dict[int, Inquiry] = field(default_factory=dict)  # by number of the trial
+    waiting: deque[Job] = field(default_factory=deque)  # to be sent again
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
         if not self.study.trials:
             for params in portfolio(self.stage, self.backbones):
-                self.study.enqueue_trial(params)
+                self.study.enqueue_trial(with_defaults(params, self.stage, self.heads))
         names = ", ".join(self.backbones)
         plural = "" if self.trials == 1 else "s"
         self.context.tell("phase", phase=self.stage.name, detail=f"{self.trials} trial{plural} over {names}")
@@ -48,7 +58,9 @@ class StageRun:
             self._ask()  # the head start: it runs already, as the first entry of the portfolio
         while True:
             for slot in dispatcher.free_slots():
-                if self._may_ask():
+                if self.waiting:
+                    dispatcher.submit(self.waiting.popleft(), slot)
+                elif self._may_ask():
                     dispatcher.submit(self._ask(), slot)
             if not dispatcher.running:
                 return [result_of(trial) for trial in finished(self.study)]
@@ -63,9 +75,10 @@ class StageRun:
     def _ask(self) -> Job:
         context = self.context
         trial = self.study.ask()
-        values = suggest(self.stage, trial, self.backbones)
+        values = suggest(self.stage, trial, self.backbones, self.heads)
         backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
+        config = known_values(self.study, trial, config)
         number = context.next_number()
         job = context.trial_job(self.stage, number, config)
         trial.set_user_attr("number", number)
@@ -82,6 +95,12 @@ class StageRun:
         return out_of_time or (self.stage.prune and trial.should_prune())
 
     def _tell(self, outcome: Outcome) -> None:
+        if outcome.result is not None and "needs" in outcome.result:
+            failure = self._answer(outcome.job, outcome.result)
+            if failure is None:
+                self.context.costs.add_job(outcome.result["ledger"], outcome.seconds)
+                return
+            outcome = replace(outcome, result=None, failure=failure)
         trial, config = self.asked.pop(outcome.job.id), self.configs.pop(outcome.job.id)
         record: dict[str, Any] = {
             "number": trial.user_attrs["number"],
@@ -94,6 +113,8 @@ class StageRun:
             "error": None,
         }
         if outcome.result is not None:
+            if outcome.result.get("options", config.get("options", {})) != config.get("options", {}):
+                record["config"] = {**config, "options": outcome.result["options"]}  # those that were of use
             record |= _completed(outcome.result)
             self.context.costs.add_job(outcome.result["ledger"], outcome.seconds)
             self.errors.clear()
@@ -108,6 +129,20 @@ class StageRun:
         conclude(self.study, trial, record)
         self._announce(record)
         self._stop_on_repeated_errors(record)
+
+    def _answer(self, job: Job, asked: Mapping[str, Any]) -> Failed | None:
+        """Send a job again with values for the hyperparameters that its worker met; or say why that is hopeless."""
+        trial, number = self.asked[job.id], self.asked[job.id].user_attrs["number"]
+        inquiry = self.inquiries.setdefault(number, Inquiry())
+        try:
+            config = answer(self.study, trial, self.configs[job.id], asked["of"], asked["needs"], inquiry)
+        except PluginError as error:
+            return Failed(job.id, job.attempt, error.kind, str(error), "")
+        again = replace(self.context.trial_job(self.stage, number, config), id=f"trial-{number}-round-{inquiry.rounds}")
+        del self.asked[job.id], self.configs[job.id]
+        self.asked[again.id], self.configs[again.id] = trial, config
+        self.waiting.append(again)
+        return None
 
     def _announce(self, record: dict[str, Any]) -> None:
         self.context.log("trial", **{name: value for name, value in record.items() if name != "folder"})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from autotl.space.options import PLAIN, head_choices, owner_of
 from autotl.space.parameters import DOMAINS, KINDS, NAMES, Choice, Parameter, ends
 from autotl.space.schema import SearchSpace, Stage
 
@@ -120,7 +121,7 @@ def _faults_of_stage(path: str, stage: Mapping[str, Any]) -> Iterator[Fault]:
     parameters = {name: parsed for name, given in written.items() if (parsed := _parse(given)) is not None}
     if stage.get("recipe") == "any" and "recipe" not in written:
         yield Fault(f"{path}.parameters", 'recipe = "any" needs a parameter recipe = { choice = [...] }')
-    if stage.get("recipe") in ("probe", "finetune") and "recipe" in written:
+    if stage.get("recipe") in ("probe", "finetune", "scratch") and "recipe" in written:
         yield Fault(f"{path}.parameters.recipe", 'the stage fixes the recipe; write recipe = "any" to search it')
     for name, parameter in parameters.items():
         here = f"{path}.parameters.{name}"
@@ -129,6 +130,8 @@ def _faults_of_stage(path: str, stage: Mapping[str, Any]) -> Iterator[Fault]:
                 if value not in DOMAINS[name]:
                     message = f"{name} is {DOMAINS[name]}, not {value!r}"
                     yield Fault(here, _with_hint(message, value, DOMAINS[name].words))
+    yield from _faults_of_heads(f"{path}.parameters", written, parameters)
+    yield from _faults_of_taps(f"{path}.parameters.taps", parameters)
     for name, given in written.items():
         if isinstance(given, Mapping) and isinstance(when := given.get("when"), Mapping):
             others = {other: parameters.get(other) for other in written if other != name}
@@ -145,6 +148,31 @@ def _parse(given: object) -> Parameter | None:
         return _PARAMETER.validate_python(given)
     except ValidationError:
         return None
+
+
+def _faults_of_heads(path: str, written: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> Iterator[Fault]:
+    """Options belong to a head that the stage chooses from."""
+    chosen = head_choices(parameters)
+    for name in written:
+        if "." not in name or ("head" in written and "head" not in parameters):
+            continue
+        owner = owner_of(name, chosen)
+        if owner is None:
+            yield Fault(
+                f"{path}.{name}", _with_hint("is an option of no head of this stage", name.split(".")[0], chosen)
+            )
+        elif (option := name.removeprefix(f"{owner}.")) in PLAIN.get(owner, ()):
+            yield Fault(f"{path}.{name}", f"this option of the {owner} is written without its head: {option}")
+
+
+def _faults_of_taps(path: str, parameters: Mapping[str, Parameter]) -> Iterator[Fault]:
+    pooling, taps = parameters.get("pooling"), parameters.get("taps")
+    if not isinstance(pooling, Choice) or not isinstance(taps, Choice) or "attention" not in pooling:
+        return
+    together = "attention" in taps.when.get("pooling", ("attention",))
+    if together and set(taps.choice) != {"last"}:
+        others = [value for value in pooling.choice if value != "attention"]
+        yield Fault(path, f"attention pools the last feature map alone; add when = {{ pooling = {others} }}")
 
 
 def _faults_of_conditions(
@@ -176,11 +204,13 @@ def _faults_of_first(
 ) -> Iterator[Fault]:
     for name, value in values.items():
         here = f"{path}.{name}"
+        if name not in declared and owner_of(name, head_choices(parameters)) is not None:
+            continue  # of an option that the head declares: checked with the head
         if name not in declared:
             yield Fault(here, _with_hint("is no parameter of this stage", name, declared))
             continue
         parameter = parameters.get(name)
-        if parameter is None or isinstance(value, bool | list | dict):
+        if parameter is None or isinstance(value, list | dict):
             continue
         if value not in parameter:
             yield Fault(here, f"{value!r} is not in the range of {name}: {parameter}")

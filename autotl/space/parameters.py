@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,13 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-Value = str | int | float
+Value = str | int | float  # bool is an int here; only options of heads take it
 INSTALLED = "installed"
 SIZES = ("smaller", "native", "larger")  # three quarters of a backbone's own size, that size, a seventh more
 
 Name = Literal[
-    "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "head", "width", "depth", "dropout",
-    "penalty", "head_rate", "tail_rate", "weight_decay", "label_smoothing", "augmentation", "batch_size", "epochs",
+    "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "taps", "head", "width", "depth",
+    "dropout", "penalty", "head_rate", "tail_rate", "weight_decay", "label_smoothing", "augmentation", "batch_size",
+    "epochs",
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 
@@ -58,11 +59,12 @@ _RATE = Domain(low=0.0, high=1e3)
 DOMAINS: Mapping[str, Domain] = {
     "backbone": Domain(any_word=True),
     "weights": Domain(words=("pretrained", "random")),
-    "recipe": Domain(words=("probe", "finetune")),
+    "recipe": Domain(words=("probe", "finetune", "scratch")),
     "image_size": Domain(words=SIZES, whole=True, low=8, high=4096),
     "freeze_depth": Domain(low=0.0, high=1.0),
-    "pooling": Domain(words=("avg", "max", "both")),
-    "head": Domain(words=("linear", "mlp")),
+    "pooling": Domain(words=("avg", "max", "both", "gem", "attention")),
+    "taps": Domain(words=("last", "last2", "all")),
+    "head": Domain(any_word=True),  # which heads are installed is no matter of the file: see autotl/search/heads.py
     "width": _COUNT,
     "depth": _COUNT,
     "dropout": Domain(low=0.0, high=0.95),
@@ -78,8 +80,14 @@ DOMAINS: Mapping[str, Domain] = {
 
 
 def _value(given: object) -> Value:
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise ValueError(f"a value is a text or a number, not {given!r}")
+    if not isinstance(given, str | int | float):
+        raise ValueError(f"a value is a text, a number or a truth value, not {given!r}")
+    return given
+
+
+def _known_name(given: str) -> str:
+    if given not in NAMES and "." not in given:  # whose option a dotted name is depends on the stage
+        raise ValueError("there is no such parameter")
     return given
 
 
@@ -95,12 +103,16 @@ def _whole(given: object) -> int:
     return given
 
 
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _several(given: object) -> object:
     return given if isinstance(given, list | tuple) else [given]
 
 
 def not_empty(given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A check after the members' own, so that faulty members are not counted as missing."""
+    """To be checked after the members, so that faulty ones are not counted as missing."""
     if not given:
         raise ValueError("at least one is needed")
     return given
@@ -111,6 +123,7 @@ def _check_order(bounds: tuple[float, float], written: str) -> None:
         raise ValueError(f"{written} takes [low, high] with low below high, not [{bounds[0]:g}, {bounds[1]:g}]")
 
 
+ParameterName = Annotated[str, AfterValidator(_known_name)]
 OneValue = Annotated[Value, PlainValidator(_value)]
 Number = Annotated[float, PlainValidator(_number)]
 Whole = Annotated[int, PlainValidator(_whole)]
@@ -119,9 +132,7 @@ Condition = Annotated[tuple[OneValue, ...], BeforeValidator(_several), AfterVali
 
 class _Written(BaseModel):
     """What all kinds share: they are immutable, take no unknown keys, and may depend on other parameters.
-
-    `when` maps a parent's name to the values for which this parameter is active; all parents must agree.
-    """
+    `when` maps a parent's name to the values for which this parameter is active; all parents must agree."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     when: dict[str, Condition] = Field(default_factory=dict)
@@ -134,12 +145,13 @@ class Choice(_Written):
 
     @model_validator(mode="after")
     def _distinct(self) -> "Choice":
-        if len(set(self.choice)) < len(self.choice):
+        if len({(type(value) is bool, value) for value in self.choice}) < len(self.choice):
             raise ValueError("choice names a value twice")
         return self
 
     def __contains__(self, value: object) -> bool:
-        return value in self.choice or (INSTALLED in self.choice and isinstance(value, str))
+        same = [one for one in self.choice if one == value and isinstance(one, bool) == isinstance(value, bool)]
+        return bool(same) or (INSTALLED in self.choice and isinstance(value, str))
 
     def __str__(self) -> str:
         return " | ".join(str(value) for value in self.choice)
@@ -156,7 +168,7 @@ class Range(_Written):
         return self
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.range[0] <= value <= self.range[1]
+        return _is_number(value) and self.range[0] <= value <= self.range[1]
 
     def __str__(self) -> str:
         return f"{self.range[0]:g} to {self.range[1]:g}"
@@ -175,7 +187,7 @@ class LogRange(_Written):
         return self
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.log[0] <= value <= self.log[1]
+        return _is_number(value) and self.log[0] <= value <= self.log[1]
 
     def __str__(self) -> str:
         return f"{self.log[0]:g} to {self.log[1]:g}, logarithmic"
@@ -195,7 +207,7 @@ class Integer(_Written):
         return self
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int) and self.integer[0] <= value <= self.integer[1]
+        return _is_number(value) and isinstance(value, int) and self.integer[0] <= value <= self.integer[1]
 
     def __str__(self) -> str:
         return f"{self.integer[0]} to {self.integer[1]}, whole{', logarithmic' if self.log else ''}"

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from autotl.space.parameters import Name, OneValue, Parameter, not_empty
+from autotl.space.parameters import OneValue, Parameter, ParameterName, not_empty
 
 
 class Stage(BaseModel):
@@ -12,26 +12,27 @@ class Stage(BaseModel):
 
     Attributes:
         name: unique in the space; names the study.
-        recipe: "probe", "finetune", or "any" when `recipe` is itself a parameter.
+        recipe: "probe", "finetune", "scratch", or "any" when `recipe` is itself a parameter.
         trials: how many are asked for, unless the request says otherwise.
         evaluation: "cross_validation" over training rows, or "holdout" on the validation split.
         keep_backbones: from the stage before, only the best so many backbones compete; None keeps all.
         epochs: of each trial, where it is not a parameter; None leaves it to the recipe.
         prune: whether trials behind the median are stopped early.
-        parameters: what varies.
+        parameters: what varies; `HEAD.option` is an option of a head, which is searched in the head's own range unless
+            the file writes another.
         first: configurations tried before any is sampled; what one leaves open is sampled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
-    recipe: Literal["probe", "finetune", "any"]
+    recipe: Literal["probe", "finetune", "scratch", "any"]
     trials: Annotated[int, Field(strict=True, ge=1)]
     evaluation: Literal["cross_validation", "holdout"] = "holdout"
     keep_backbones: Annotated[int, Field(strict=True, ge=1)] | None = None
     epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
     prune: bool = False
-    parameters: dict[Name, Parameter] = Field(default_factory=dict)
+    parameters: dict[ParameterName, Parameter] = Field(default_factory=dict)
     first: tuple[dict[str, OneValue], ...] = ()
 
 

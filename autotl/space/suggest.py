@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from autotl.errors import UsageError
+from autotl.space.options import NO_HEADS, Heads, with_options
 from autotl.space.parameters import INSTALLED, Choice, Integer, LogRange, Parameter, Range, Value
 from autotl.space.schema import SearchSpace, Stage
 
@@ -25,7 +26,7 @@ class Distribution(NamedTuple):
     when: str
 
 
-def suggest(stage: Stage, trial: Suggester, backbones: Sequence[str] = ()) -> dict[str, Value]:
+def suggest(stage: Stage, trial: Suggester, backbones: Sequence[str] = (), heads: Heads = NO_HEADS) -> dict[str, Value]:
     """Ask a sampler for a value of every parameter that is active.
 
     Optuna allows a categorical parameter only one list of options in a study: `backbones` must not change in a run.
@@ -34,13 +35,18 @@ def suggest(stage: Stage, trial: Suggester, backbones: Sequence[str] = ()) -> di
         stage: what varies.
         trial: the sampler's trial; parameters go by their plain names.
         backbones: the names that compete, in the place of "installed".
+        heads: the records of the heads that the stage chooses from: their options are asked for as `HEAD.option`.
 
     Returns:
         Raw values by name ("native" image sizes included), parents before children.
+
+    Raises:
+        PluginError: a head declares options that cannot be searched.
     """
     values: dict[str, Value] = {}
-    for name in parents_first(stage.parameters):
-        parameter = stage.parameters[name]  # type: ignore[index]
+    parameters = with_options(stage, heads)
+    for name in parents_first(parameters):
+        parameter = parameters[name]
         if all(values.get(parent) in wanted for parent, wanted in parameter.when.items()):
             values[name] = _ask(trial, name, parameter, backbones)
     return values
@@ -52,11 +58,11 @@ def parents_first(parameters: Mapping[Any, Parameter]) -> list[str]:
     return list(order)
 
 
-def distributions(stage: Stage) -> list[Distribution]:
+def distributions(stage: Stage, heads: Heads = NO_HEADS) -> list[Distribution]:
     """The parameters of a stage in the order in which they are asked for."""
+    parameters = with_options(stage, heads)
     return [
-        Distribution(name, str(parameter), _condition(parameter))
-        for name, parameter in ((name, stage.parameters[name]) for name in parents_first(stage.parameters))  # type: ignore[index]
+        Distribution(name, str(parameters[name]), _condition(parameters[name])) for name in parents_first(parameters)
     ]
 
 

@@ -1,14 +1,29 @@
 """The delivered model: uint8 in, calibrated probabilities out, the same after a round trip through a file."""
 
+import json
+import re
+import zipfile
+
 import numpy as np
 import pytest
 
+from autotl.backbones.cuts import stage_cuts
 from autotl.learn.assemble import assemble
 from autotl.learn.config import TrialConfig
+from autotl.learn.heads import build_head
 from autotl.learn.ledger import Ledger
 from autotl.learn.metrics import softmax
-from autotl.learn.networks import borrow_network
+from autotl.learn.networks import Network, borrow_network, stored_taps
+from autotl.learn.pooling import select_pooled
 from autotl.learn.probe import fit_head, fit_probe
+
+KINDS = [
+    (head, pooling, taps)
+    for head in ("linear", "mlp", "cosine")
+    for pooling in ("avg", "max", "both", "gem", "attention")
+    for taps in ("last", "last2", "all")
+    if pooling != "attention" or taps == "last"
+]
 
 pytestmark = pytest.mark.keras
 
@@ -52,6 +67,49 @@ def test_a_temperature_flattens_or_sharpens_and_keeps_the_order(task, images):
     assert (flat.max(axis=1) <= plain.max(axis=1)).all()
     assert (sharp.max(axis=1) >= plain.max(axis=1)).all()
     assert flat.max() < plain.max()
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A network of three stages, with random weights."""
+    import keras
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    image = x = keras.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 127.5, offset=-1)(x)
+    for number, channels in enumerate((4, 6, 8)):
+        x = layers.Conv2D(channels, 3, strides=2, padding="same", name=f"conv{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+    model = keras.Model(image, x, name="tiny")
+    return Network("tiny", model, stage_cuts(model), [])
+
+
+@pytest.mark.parametrize(("head", "pooling", "taps"), KINDS)
+def test_every_head_pooling_and_taps_can_be_delivered(tiny, images, tmp_path, head, pooling, taps):
+    """The file gives what the head gives on features from the stores, and needs nothing but Keras."""
+    import keras
+
+    floats = images.astype(np.float32)
+    stored, channels = stored_taps(tiny)
+    assert channels == [4, 6, 8]
+    if pooling == "attention":
+        features = np.asarray(tiny.model.predict_on_batch(floats))
+    else:
+        features = select_pooled(np.asarray(stored.predict_on_batch(floats)), channels, pooling, taps)
+    config = TrialConfig("tiny", 32, head=head, pooling=pooling, taps=taps, width=8)
+    fitted = build_head(config, features.shape[1:], 3)
+    generator = np.random.default_rng(0)
+    for variable in fitted.trainable_variables:
+        variable.assign(variable + generator.normal(size=variable.shape))
+    expected = softmax(np.asarray(fitted.predict_on_batch(features)) / 1.5)
+    assemble(tiny.model, fitted, pooling, 1.5, "autotl", taps).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True, compile=False)
+    np.testing.assert_allclose(np.asarray(loaded.predict_on_batch(images)), expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    with zipfile.ZipFile(tmp_path / "model.keras") as file:
+        written = json.dumps(json.loads(file.read("config.json")))
+    assert {module.split(".")[0] for module in re.findall(r'"module": "([^"]+)"', written)} == {"keras"}
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])

@@ -8,9 +8,12 @@ import pytest
 from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
-from autotl.learn.features import KIND, cut_features, pool, pooled_features, select_pooling
+from autotl.learn.config import TrialConfig
+from autotl.learn.features import KIND, cut_features, pooled_features
 from autotl.learn.ledger import Ledger
-from autotl.learn.networks import borrow_network, cut_network
+from autotl.learn.networks import borrow_network, cut_network, stored_taps
+from autotl.learn.pooling import pool, select_pooled
+from autotl.learn.probe import fit_probe
 from autotl.learn.views import MIRRORED, PLAIN, View
 
 pytestmark = pytest.mark.keras
@@ -21,16 +24,16 @@ def forwarded(task):
     return task.ledger.counts.get("images_forwarded", 0)
 
 
-def reference(images, freeze_depth=1.0):
-    """What the network says of images, computed plainly."""
-    import keras
-
+def reference(images):
+    """Average, maximum and generalised mean of every stage of the network, computed plainly."""
     network = borrow_network("vgg16", 32, "random", Ledger())
-    _, prefix, _ = cut_network(network, freeze_depth)
-    image = keras.Input((32, 32, 3))
-    output = prefix(image, training=False)
-    model = keras.Model(image, pool(output, "both") if freeze_depth == 1.0 else output)
-    return np.asarray(model.predict_on_batch(np.asarray(images, np.float32)))
+    parts = []
+    for number in range(len(network.cuts)):
+        _, prefix, _ = cut_network(network, (number + 1) / len(network.cuts))
+        maps = np.asarray(prefix.predict_on_batch(np.asarray(images, np.float32)))
+        gem = np.cbrt((np.maximum(maps, 0.0) ** 3).mean(axis=(1, 2)))
+        parts += [maps.mean(axis=(1, 2)), maps.max(axis=(1, 2)), gem]
+    return np.concatenate(parts, axis=1)
 
 
 def test_a_second_call_computes_nothing_and_gives_the_same(problem):
@@ -114,16 +117,32 @@ def test_a_seeded_view_is_the_same_in_every_cache(problem, tmp_path):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("freeze_depth", [0.2, 0.8])
-def test_the_tail_turns_a_cut_store_into_the_pooled_store(problem, freeze_depth):
+@pytest.mark.parametrize(
+    ("freeze_depth", "pooling", "taps"),
+    [(0.2, "both", "last"), (0.8, "avg", "last"), (1.0, "gem", "last"), (0.2, "both", "all"), (0.8, "gem", "all"),
+     (0.6, "max", "last2"), (0.8, "avg", "last2"), (1.0, "both", "all")],
+)  # fmt: skip
+def test_the_tail_turns_a_cut_store_into_what_the_pooled_store_has(problem, freeze_depth, pooling, taps):
     task = problem.task()
     network = borrow_network("vgg16", 32, "random", Ledger())
-    cut, _, tail = cut_network(network, freeze_depth)
-    at_cut = cut_features(task.sources, *VGG, freeze_depth, cut.name, PLAIN)
-    assert at_cut.shape == (len(task.labels), *cut.shape)
-    through = np.asarray(pool(tail(at_cut.astype(np.float32), training=False), "both"))
-    pooled = pooled_features(task.sources, *VGG, PLAIN).astype(np.float32)
-    np.testing.assert_allclose(through, pooled, rtol=5e-3, atol=5e-3 * np.abs(pooled).max())
+    cut, prefix, tail = cut_network(network, freeze_depth, pooling, taps)
+    at_cut = cut_features(task.sources, *VGG, freeze_depth, cut.name, PLAIN, pooling, taps)
+    assert at_cut.shape == (len(task.labels), *prefix.output_shape[1:])
+    through = at_cut.astype(np.float32)
+    through = through if tail is None else np.asarray(tail(through, training=False))
+    through = np.asarray(pool(through, pooling)) if taps == "last" else through
+    stored = pooled_features(task.sources, *VGG, PLAIN)
+    expected = select_pooled(stored, stored_taps(network)[1], pooling, taps)
+    np.testing.assert_allclose(through, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
+
+
+def test_another_pooling_or_other_taps_of_a_frozen_network_need_no_other_pass(problem, tmp_path):
+    task = problem.task(Cache(tmp_path, 10**9))
+    for pooling in ("avg", "max", "both", "gem"):
+        for taps in ("last", "last2", "all"):
+            config = TrialConfig("vgg16", 32, weights="random", pooling=pooling, taps=taps, penalty=1e-1)
+            fit_probe(task, config, task.train, task.validation, seed=0)
+    assert forwarded(task) == len(task.labels)
 
 
 def test_a_store_that_was_evicted_is_computed_again(problem, tmp_path):
@@ -135,21 +154,3 @@ def test_a_store_that_was_evicted_is_computed_again(problem, tmp_path):
     store.rmdir()
     np.testing.assert_array_equal(pooled_features(task.sources, *VGG, PLAIN), before)
     assert forwarded(task) == 2 * len(task.labels)
-
-
-def test_a_head_sees_the_average_the_maximum_or_both():
-    pooled = np.arange(12, dtype=np.float16).reshape(2, 6)
-    assert select_pooling(pooled, "avg").tolist() == [[0, 1, 2], [6, 7, 8]]
-    assert select_pooling(pooled, "max").tolist() == [[3, 4, 5], [9, 10, 11]]
-    assert select_pooling(pooled, "both").tolist() == pooled.tolist()
-    assert select_pooling(pooled, "avg").dtype == np.float32
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 3, 5), (4, 9, 5)])
-def test_feature_maps_and_tokens_are_pooled_over_their_positions(shape):
-    features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    positions = features.reshape(4, 9, 5)
-    expected = {"avg": positions.mean(axis=1), "max": positions.max(axis=1)}
-    expected["both"] = np.concatenate([expected["avg"], expected["max"]], axis=1)
-    for pooling, values in expected.items():
-        np.testing.assert_allclose(np.asarray(pool(features, pooling)), values, atol=1e-6)

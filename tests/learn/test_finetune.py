@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autotl.data.images import open_images
 from autotl.data.store import Cache
+from autotl.learn.assemble import assemble
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import pooled_features
 from autotl.learn.finetune import HEAD_EPOCHS, HEAD_RATE, fit_finetune
 from autotl.learn.ledger import Ledger
+from autotl.learn.metrics import softmax
 from autotl.learn.networks import borrow_network, cut_network
-from autotl.learn.probe import fit_probe
+from autotl.learn.probe import fit_head, fit_probe
 from autotl.learn.training import predict_logits
 from autotl.learn.views import PLAIN
 
@@ -57,7 +60,7 @@ def test_batch_normalisation_keeps_its_statistics(problem):
     assert max(difference(network, tail.trainable_variables)) > 1e-4
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("head", ["linear", "mlp", "cosine"])
 def test_the_head_starts_where_the_probe_ended(task, head):
     config = replace(CONFIG, head=head, width=32)
     trained = replace(config, recipe="probe", head_rate=HEAD_RATE, epochs=HEAD_EPOCHS)
@@ -113,6 +116,32 @@ def test_with_everything_frozen_the_head_alone_is_trained(task):
     assert logits.shape == (len(task.validation), 3)
     assert cut == network.cuts[-1]
     assert max(difference(network, network.model.variables)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("head", "pooling", "taps"),
+    [("linear", "both", "all"), ("cosine", "gem", "last2"), ("linear", "attention", "last")],
+)
+def test_a_tail_trained_on_cached_features_is_the_whole_model_on_images(problem, task, head, pooling, taps):
+    size = 64 if pooling == "attention" else 32  # at 32 the last map has one position
+    config = replace(CONFIG, head=head, pooling=pooling, taps=taps, image_size=size, epochs=1)
+    trainable, examples, network, cut = fit_finetune(task, config, task.train, 1)
+    logits = predict_logits(trainable, examples, task.validation, task.ledger)
+    assert cut.name == "block4_pool"
+    _, _, tail = cut_network(network, config.freeze_depth, pooling, taps)
+    assert min(difference(network, [v for v in tail.trainable_variables if len(v.shape) > 1])) > 1e-5
+    model = assemble(network.model, trainable.model.get_layer("head"), pooling, 1.0, "autotl", taps)
+    images = open_images(problem.manifest, size, problem.cache)[np.asarray(task.sources.rows)[task.validation]]
+    np.testing.assert_allclose(np.asarray(model.predict_on_batch(images)), softmax(logits), atol=5e-3)
+    assert np.ptp(logits) > 0.1
+
+
+def test_attention_learns_where_to_look(task):
+    config = replace(CONFIG, recipe="probe", pooling="attention", image_size=64, head_rate=1e-2, epochs=4)
+    probe = fit_head(task, config, task.train, seed=0)
+    query = probe.trainable_variables[0]
+    assert query.shape == (512, 1)
+    assert np.abs(query.numpy()).max() > 0.0
 
 
 def test_training_ends_where_the_callback_says_so(task):

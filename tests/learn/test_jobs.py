@@ -17,6 +17,11 @@ FINETUNE = {
     "head_rate": 1e-4, "tail_rate": 1e-6,
 }  # fmt: skip
 
+COSINE = {
+    "head": "cosine", "options": {"scale": 20.0}, "pooling": "gem", "taps": "all", "epochs": 10, "batch_size": 16,
+    "head_rate": 2e-2,
+}  # fmt: skip
+
 
 @pytest.fixture
 def run_trial(problem, tmp_path, go_on):
@@ -124,7 +129,7 @@ def test_a_trial_repeats_itself_after_another_one(run_trial, config):
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("config", [LINEAR, MLP, FINETUNE], ids=["linear", "mlp", "finetune"])
+@pytest.mark.parametrize("config", [LINEAR, MLP, COSINE, FINETUNE], ids=["linear", "mlp", "cosine", "finetune"])
 def test_the_final_fit_saves_a_model_and_what_it_computes(problem, tmp_path, config):
     import keras
 
@@ -164,3 +169,17 @@ def test_the_final_fit_of_a_probe_has_the_backbone_as_it_came(problem, tmp_path,
     saved = [variable.numpy() for variable in model.variables]
     for original in borrow_network("vgg16", 32, "random", Ledger()).originals:
         assert any(np.array_equal(original, value) for value in saved)
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("config", [LINEAR, {**LINEAR, "recipe": "scratch", "epochs": 1}], ids=["probe", "scratch"])
+def test_the_final_fit_names_what_the_head_stands_on(problem, tmp_path, go_on, config):
+    import keras
+
+    from autotl.backbones.cuts import feature_output
+    from autotl.backbones.graph import flatten
+
+    payload = problem.payload(tmp_path / "final", {**config, "taps": "last2"}, "final", temperature=1.0)
+    result = run_job(payload, go_on)
+    model = keras.saving.load_model(result["model"], safe_mode=True, compile=False)
+    assert tuple(feature_output(flatten(model), result["features"]).shape[1:]) == (1, 1, 512)

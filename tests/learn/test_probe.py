@@ -24,8 +24,10 @@ def test_a_linear_head_learns_the_colours(task, pooling, augmentation):
     assert accuracy(logits, task.labels[task.validation]) >= 0.8
 
 
-def test_an_mlp_learns_the_colours_and_repeats_itself(task):
-    one, other, two = (fit_probe(task, MLP, task.train, task.validation, seed=seed) for seed in (1, 2, 1))
+@pytest.mark.parametrize("change", [{}, {"head": "cosine"}, {"pooling": "attention"}, {"taps": "all"}])
+def test_a_trained_head_learns_the_colours_and_repeats_itself(task, change):
+    config = replace(MLP, **change)
+    one, other, two = (fit_probe(task, config, task.train, task.validation, seed=seed) for seed in (1, 2, 1))
     np.testing.assert_array_equal(one, two)
     assert not np.array_equal(one, other)
     assert accuracy(one, task.labels[task.validation]) >= 0.8

@@ -14,8 +14,9 @@ from autotl.data.store import Cache
 from autotl.execution.inline import InlineExecutor
 from autotl.runs.directory import Run, create_run
 from autotl.runs.events import append_event
-from autotl.search.context import Context
+from autotl.search.context import Context, Plugins
 from autotl.search.dispatch import Dispatcher
+from autotl.search.heads import resolve_heads
 from autotl.search.plan import resolve_backbones, space_backbones
 from autotl.search.request import SearchRequest
 from autotl.space.files import read_space
@@ -81,7 +82,7 @@ def make_context(run: Run, manifest: Manifest, tmp_path: Path, told: list[dict[s
         return Context(
             SearchRequest("images", **request),
             space,
-            resolve_backbones(space_backbones(space)),
+            Plugins(resolve_backbones(space_backbones(space)), resolve_heads(space)),
             manifest,
             Cache(tmp_path / "cache", 10**9) if cache is None else cache,
             run,

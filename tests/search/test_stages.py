@@ -1,20 +1,26 @@
 """A stage from its portfolio to its results, and the confirmation of the best, with the worker's own code in this
 process. Networks have random weights: they answer in milliseconds, and coloured noise is told apart all the same."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
 
+from autotl.backbones.hypermodel import open_hypermodel
 from autotl.data.store import Cache
-from autotl.errors import AutotlError
+from autotl.errors import AutotlError, UsageError
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
 from autotl.search.finalists import confirm, pick_finalists
+from autotl.search.heads import resolve_heads
+from autotl.search.recipes import check_recipes
 from autotl.search.stages import StageRun
 from autotl.search.study import open_storage, open_study
 
+USER_MODELS = Path(__file__).parents[1] / "heads"
 SPACE = """
 [[stage]]
 name = "probe"
@@ -149,3 +155,142 @@ def test_a_finalist_that_cannot_be_fitted_again_is_left_out(context, stage_run):
     (event,) = [event for event in read_events(context.run) if event["kind"] == "confirm_failed"]
     assert event["number"] == 99
     assert "colour" in event["message"]
+
+
+SCRATCH = """
+[[stage]]
+name = "scratch"
+recipe = "scratch"
+trials = 3
+[stage.parameters]
+backbone = { choice = ["user_models:NAME"] }
+image_size = { choice = [32] }
+epochs = { choice = [1] }
+batch_size = { choice = [16] }
+"""
+HEAD = """
+[[stage]]
+name = "probe"
+recipe = "probe"
+trials = 3
+[stage.parameters]
+backbone = { choice = ["vgg16"] }
+weights = { choice = ["random"] }
+image_size = { choice = [32] }
+head = { choice = ["user_models:Stack"] }
+epochs = { choice = [1] }
+"""
+
+
+@pytest.fixture
+def hypermodels(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(USER_MODELS)])
+
+
+@pytest.fixture
+def run_space(hypermodels, make_context, make_space, features):
+    """Runs the only stage of a space; what comes back is its context, its study and its results."""
+
+    def run(text, trials=3):
+        context = make_context(make_space(text), cache=features, seed=3)
+        stage = context.space.stages[0]
+        study = open_study(open_storage(context.run.study_path), stage.name, "log_loss", seed=0)
+        context.number = len(study.trials)
+        stage_run = StageRun(
+            context, stage, study, list(context.backbones), {}, trials, None, resolve_heads(context.space)
+        )
+        return context, study, stage_run.run()
+
+    return run
+
+
+@pytest.mark.keras
+def test_a_hypermodel_is_searched_with_all_that_it_asks_for(run_space, told):
+    context, study, results = run_space(SCRATCH.replace("NAME", "Fitted"))
+    assert [(result["number"], result["state"]) for result in results] == [
+        (1, "complete"),
+        (2, "complete"),
+        (3, "complete"),
+    ]
+    defaults = {
+        "blocks": 1, "filters_0": 8, "normalised": False, "head": "linear", "rate": 0.01, "batch_size": 16, "epochs": 2,
+    }  # fmt: skip
+    assert results[0]["config"]["options"] == defaults  # what its author would try first
+    assert len({str(result["config"]["options"]) for result in results}) == 3
+    for result, trial in zip(results, study.trials, strict=True):
+        options = result["config"]["options"]
+        assert ("units" in options) == (options["head"] == "hidden")
+        assert ("filters_1" in options) == (options["blocks"] == 2)
+        assert 8 <= options["filters_0"] <= 32
+        assert trial.params["user_models:Fitted.rate"] == options["rate"]
+        assert trial.value == result["score"]
+    assert [event["number"] for event in told if event["event"] == "trial"] == [1, 2, 3]
+    ended = [event["job"] for event in read_events(context.run) if event["kind"] == "ended"]
+    assert ended[:3] == ["trial-1", "trial-1-round-1", "trial-1-round-2"]  # build first, then fit
+
+
+@pytest.mark.keras
+def test_later_trials_know_what_earlier_ones_were_asked(run_space):
+    context, study, _ = run_space(SCRATCH.replace("NAME", "Logits"))
+    ended = [event["job"] for event in read_events(context.run) if event["kind"] == "ended"]
+    assert ended == ["trial-1", "trial-1-round-1", "trial-2", "trial-3"]
+    (known,) = [value for name, value in study.user_attrs.items() if "user_models:Logits" in name]
+    assert [item["name"] for item in known["declarations"]] == ["filters"]
+
+
+@pytest.mark.keras
+def test_a_study_that_goes_on_asks_for_the_same_hyperparameters_under_the_same_names(run_space):
+    text = SCRATCH.replace("NAME", "Convolutions")
+    _, _, before = run_space(text, trials=2)
+    _, study, after = run_space(text, trials=4)
+    assert after[:2] == before
+    assert [result["number"] for result in after] == [1, 2, 3, 4]
+    names = [{name for name in trial.params if "@" not in name} for trial in study.trials]
+    assert all({"user_models:Convolutions.blocks", "user_models:Convolutions.rate"} <= found for found in names)
+
+
+@pytest.mark.keras
+def test_a_replay_of_a_record_gives_its_score(run_space):
+    context, _, results = run_space(SCRATCH.replace("NAME", "Convolutions"), trials=2)
+    for result in results:
+        seed = context.seed_for(f"trial {result['number']}")
+        job = context.job(result["number"] + 10, "trial", result["config"], seed, evaluation="holdout")
+        (outcome,) = context.dispatcher.run_all([job])
+        assert outcome.result is not None
+        assert outcome.result["score"] == result["score"]
+
+
+@pytest.mark.keras
+def test_a_hypermodel_is_searched_as_a_head(run_space):
+    _, study, results = run_space(HEAD)
+    assert [result["state"] for result in results] == ["complete"] * 3
+    assert results[0]["config"]["options"] == {"layers": 1, "units_0": 16, "kind": "plain"}
+    for result in results:
+        options = result["config"]["options"]
+        assert [name for name in options if name.startswith("units")] == [
+            f"units_{i}" for i in range(options["layers"])
+        ]
+        assert ("rate" in options) == (options["kind"] == "dropped")
+    assert "user_models:Stack.rate if kind=dropped" in {name for trial in study.trials for name in trial.params} or all(
+        result["config"]["options"]["kind"] == "plain" for result in results
+    )
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    ("name", "says"), [("Broken", "seven is too many"), ("Endless", "must come to an end of its hyperparameters")]
+)
+def test_a_hypermodel_that_fails_is_a_failed_trial_with_its_reason(run_space, name, says):
+    context, _, (result,) = run_space(SCRATCH.replace("NAME", name), trials=1)
+    assert result["state"] == "failed"
+    assert says in result["error"]["message"]
+    slots, seconds = 1, context.elapsed()
+    assert context.costs.busy_seconds <= slots * seconds
+
+
+def test_a_hypermodel_that_is_to_be_a_backbone_is_refused_before_the_search(make_space, hypermodels):
+    space = make_space(SCRATCH.replace("NAME", "Logits").replace('"scratch"\ntrials', '"probe"\ntrials'))
+    backbones = {"user_models:Logits": open_hypermodel("user_models:Logits")}
+    with pytest.raises(UsageError, match="can only be trained from scratch"):
+        check_recipes(space, backbones)
+    check_recipes(make_space(SCRATCH.replace("NAME", "Logits")), backbones)

@@ -39,8 +39,10 @@ def parameter(text):
         ("width = { integer = [0, 8], log = true }", "width", "from 1 up"),
         ("head = { choice = [] }", "head.choice", "at least one"),
         ('head = { choice = ["mlp", "mlp"] }', "head", "twice"),
-        ("head = { choice = [true] }", "head.choice.0", "text or a number"),
-        ('head = { choice = ["mpl"] }', "head", "Did you mean mlp"),
+        ("head = { choice = [true] }", "head", "a name, not True"),
+        ("head = { choice = [[1]] }", "head.choice.0", "a text, a number or a truth value"),
+        ('pooling = { choice = ["gme"] }', "pooling", "Did you mean gem"),
+        ('taps = { choice = ["lats"] }', "taps", "Did you mean last"),
         ('image_size = { choice = ["nativ"] }', "image_size", "Did you mean native"),
         ("freeze_depth = { choice = [2] }", "freeze_depth", "from 0 to 1"),
         ('recipe = { choice = ["probe"] }', "recipe", 'recipe = "any"'),
@@ -64,6 +66,40 @@ def test_a_condition_looks_at_a_choice():
     assert "choice" in faults["stage[probe].parameters.width.when.dropout"]
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "message"),
+    [
+        ('"mlp.scale" = { choice = [1] }', "mlp.scale", "an option of no head of this stage"),
+        ('head = { choice = ["cosine"] }\n"cosin.scale" = { choice = [1] }', "cosin.scale", "Did you mean cosine"),
+        ('head = { choice = ["mlp"] }\n"mlp.width" = { choice = [8] }', "mlp.width", "without its head: width"),
+        ('head = { choice = ["cosine"] }\n"cosine.scale" = { log = [0, 1] }', "cosine.scale", "above zero"),
+    ],
+)
+def test_an_option_belongs_to_a_head_that_the_stage_chooses_from(text, path, message):
+    faults = parameter(text)
+    assert list(faults) == [f"stage[probe].parameters.{path}"]
+    assert message in faults[f"stage[probe].parameters.{path}"]
+
+
+def test_options_of_heads_are_no_fault_whatever_dots_are_in_their_names():
+    heads = ["cosine", "my_heads.deep:Tower"]
+    text = f'head = {{ choice = {heads} }}\n"cosine.scale" = {{ choice = [1] }}\n'
+    text += '"my_heads.deep:Tower.units" = { integer = [8, 64], when = { head = "my_heads.deep:Tower" } }\n'
+    assert parameter(text) == {}
+
+
+def test_attention_goes_with_the_last_tap_alone():
+    text = 'pooling = { choice = ["gem", "attention"] }\ntaps = { choice = ["last", "all"]'
+    assert "when = { pooling = ['gem'] }" in parameter(text + " }")["stage[probe].parameters.taps"]
+    assert parameter(text + ', when = { pooling = "gem" } }') == {}
+
+
+def test_first_configurations_may_set_what_a_head_declares():
+    text = 'head = { choice = ["cosine", "linear"] }\n[[stage.first]]\nhead = "cosine"\n"cosine.scale" = 12.0'
+    assert parameter(text) == {}
+    assert "is no parameter of this stage" in str(parameter(text.replace('"cosine.scale"', '"mlp.scale"')))
+
+
 def test_conditions_in_a_circle_are_a_fault():
     faults = parameter(
         "width = { choice = [8], when = { depth = 1 } }\n"
@@ -84,7 +120,9 @@ def test_any_backbone_may_be_a_condition_where_installed_ones_compete():
         ("widht = 8", "widht", "Did you mean width"),
         ("width = 9", "width", "not in the range"),
         ('width = 8\nhead = "linear"', "width", "not used when head is 'linear'"),
-        ("head = true", "head", "text or a number"),
+        ("head = true", "head", "not in the range"),
+        ("width = true", "width", "not in the range"),
+        ("head = [1]", "head", "a text, a number or a truth value"),
         ("dropout = 0.7", "dropout", "0 to 0.5"),
     ],
 )
@@ -130,7 +168,7 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text(
         'descripton = "x"\n[[stage]]\nname = "probe"\nrecipe = "prob"\ntrials = 0\n[stage.parameters]\n'
-        'drpout = { range = [0, 1] }\nhead = { choice = ["mpl"] }\n'
+        'drpout = { range = [0, 1] }\npooling = { choice = ["avgs"] }\n'
         "width = { integer = [1.5, 3], when = { haed = 1 } }\n"
         "[[stage.first]]\nwidht = 3\n"
     )
@@ -138,5 +176,5 @@ def test_all_faults_of_a_file_are_told_at_once(tmp_path):
         read_space(path)
     message = str(caught.value)
     assert "8 faults" in message
-    for word in ("description", "probe", "trials", "dropout", "mlp", "integer.0", "when.haed", "width"):
+    for word in ("description", "probe", "trials", "dropout", "avg", "integer.0", "when.haed", "width"):
         assert word in message

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotl.errors import UsageError
-from autotl.learn.config import AUGMENTATIONS, HEADS, POOLINGS, RECIPES, TrialConfig
+from autotl.errors import PluginError, UsageError
+from autotl.heads.contract import Head
+from autotl.learn.config import AUGMENTATIONS, POOLINGS, RECIPES, TAPS, TrialConfig
 from autotl.space.files import list_spaces, read_space
+from autotl.space.options import with_defaults
 from autotl.space.parameters import DOMAINS, NAMES
 from autotl.space.schema import SearchSpace
 from autotl.space.suggest import distributions, narrow, parents_first, suggest
@@ -36,8 +38,13 @@ def stage_of(parameters, **more):
     return SearchSpace.model_validate(space).stages[0]
 
 
-def ask(stage, backbones=(), seed=0):
-    return suggest(stage, optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)).ask(), backbones)
+def ask(stage, backbones=(), seed=0, heads=None):
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed)).ask()
+    return suggest(stage, trial, backbones) if heads is None else suggest(stage, trial, backbones, heads)
+
+
+def head_of(options, defaults, name="tower"):
+    return Head(name, build=lambda features, classes, options: None, options=options, defaults=defaults)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -61,9 +68,11 @@ def test_suggestions_are_inside_the_bounds_and_obey_the_conditions(children, ord
 def test_every_shipped_stage_can_be_sampled_into_what_a_worker_knows(name, stage):
     for seed in range(20):
         values = ask(stage, BACKBONES, seed)
-        assert set(values) <= {field.name for field in fields(TrialConfig)}
+        options = {key for key in values if "." in key}
+        assert all(key.startswith(f"{values['head']}.") for key in options)
+        assert set(values) - options <= {field.name for field in fields(TrialConfig)}
         assert values.get("backbone", "vgg16") in BACKBONES
-        assert all(value in DOMAINS[key] for key, value in values.items())
+        assert all(value in DOMAINS[key] for key, value in values.items() if "." not in key)
 
 
 def test_the_file_order_of_parents_and_children_does_not_matter():
@@ -150,11 +159,79 @@ def test_distributions_are_listed_parents_first():
 
 def test_the_closed_list_of_parameters_is_what_workers_know():
     """`space` may not import `learn`, so both keep their own list; this keeps them equal."""
-    assert set(NAMES) == set(DOMAINS) == {field.name for field in fields(TrialConfig)}
+    assert set(NAMES) == set(DOMAINS) == {field.name for field in fields(TrialConfig)} - {"options"}
     for name, words in (
         ("pooling", POOLINGS),
-        ("head", HEADS),
+        ("taps", TAPS),
         ("augmentation", AUGMENTATIONS),
         ("recipe", RECIPES),
     ):
         assert set(DOMAINS[name].words) == set(words)
+
+
+TOWER = head_of(
+    {
+        "units": {"integer": [8, 64], "log": True},
+        "gate": {"choice": [True, False]},
+        "slope": {"range": [0.0, 1.0], "when": {"gate": True}},
+    },
+    {"units": 32, "gate": True, "slope": 0.1},
+)
+HEADS = {"tower": TOWER, "mlp": head_of({"width": {"integer": [1, 9]}}, {"width": 3}, "mlp")}
+
+
+def test_options_of_a_head_are_asked_for_when_it_is_chosen():
+    stage = stage_of({"head": {"choice": ["linear", "mlp", "tower"]}})
+    asked = [ask(stage, seed=seed, heads=HEADS) for seed in range(40)]
+    assert {frozenset(values) for values in asked if values["head"] != "tower"} == {frozenset({"head"})}
+    for values in (values for values in asked if values["head"] == "tower"):
+        assert 8 <= values["tower.units"] <= 64
+        assert ("tower.slope" in values) == values["tower.gate"]
+    assert {values.get("tower.gate") for values in asked} == {None, True, False}
+
+
+def test_a_space_may_write_the_range_of_an_option_anew():
+    written = {"choice": [7], "when": {"pooling": "gem"}}
+    stage = stage_of({"tower.units": written, "head": {"choice": ["tower"]}, "pooling": {"choice": ["avg", "gem"]}})
+    asked = [ask(stage, seed=seed, heads=HEADS) for seed in range(20)]
+    assert {(values["pooling"], values.get("tower.units")) for values in asked} == {("avg", None), ("gem", 7)}
+    assert all("tower.gate" in values for values in asked)
+
+
+def test_an_option_that_is_written_is_asked_for_without_the_record_too():
+    stage = stage_of({"tower.units": {"choice": [7]}, "head": {"choice": ["linear", "tower"]}})
+    asked = [ask(stage, seed=seed) for seed in range(20)]
+    assert {(values["head"], values.get("tower.units")) for values in asked} == {("linear", None), ("tower", 7)}
+
+
+def test_first_configurations_are_completed_with_the_defaults_of_their_head():
+    stage = stage_of({"head": {"choice": ["linear", "tower"]}, "tower.units": {"choice": [7, 8]}})
+    completed = with_defaults({"head": "tower", "tower.slope": 0.7}, stage, HEADS)
+    assert completed == {"head": "tower", "tower.gate": True, "tower.slope": 0.7}  # 32 units are not in the space
+    assert with_defaults({"head": "linear"}, stage, HEADS) == {"head": "linear"}
+    assert with_defaults({}, stage, HEADS) == {}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.enqueue_trial(completed)
+    assert completed.items() <= suggest(stage, study.ask(), (), HEADS).items()
+
+
+def test_options_are_listed_with_the_head_that_they_belong_to():
+    listed = {item.name: item.when for item in distributions(stage_of({"head": {"choice": ["tower"]}}), HEADS)}
+    assert listed["tower.slope"] == "head is tower and tower.gate is True"
+
+
+@pytest.mark.parametrize(
+    ("options", "defaults", "message"),
+    [
+        ({"units": {"integer": [9, 3]}}, {"units": 4}, "units: integer takes .low, high. with low below high"),
+        ({"units": {"interger": [1, 3]}}, {"units": 2}, "units: a parameter is"),
+        ({"units": {"integer": [1, 3]}}, {}, "units has no default"),
+        ({"units": {"integer": [1, 3]}}, {"units": 4}, "the default 4 of units is not in its range: 1 to 3"),
+        ({}, {"unit": 4}, "unit has a default and is no option"),
+        ({"a": {"choice": [1], "when": {"b": 2}}}, {"a": 1}, "a depends on b, which is no option"),
+    ],
+)
+def test_what_a_head_declares_wrongly_is_the_heads_fault(options, defaults, message):
+    stage = stage_of({"head": {"choice": ["tower"]}})
+    with pytest.raises(PluginError, match=rf"the head tower are not: {message}.*Tell its author"):
+        ask(stage, heads={"tower": head_of(options, defaults)})
