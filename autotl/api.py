@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotl.errors import AutotlError, UsageError
+from autotl.errors import UsageError
+from autotl.plugins import check_plugin as check_plugin
+from autotl.plugins import new_plugin as new_plugin
+from autotl.plugins import plugins as plugins
 from autotl.result import SearchResult
 
 if TYPE_CHECKING:
     from autotl.data.store import Cache
-    from autotl.entry_points import Listing
 
 OnEvent = Callable[[dict[str, Any]], None]
 OnProgress = Callable[[int, int], None]
@@ -26,6 +28,8 @@ def search(
     budget: float | str | None = None,
     seed: int = 0,
     backbones: Sequence[str] = (),
+    normalisation: str | None = None,
+    accept_licences: Sequence[str] = (),
     metric: str = "log_loss",
     jobs: int | None = None,
     gpus: str = "all",
@@ -42,7 +46,11 @@ def search(
         trials: total number of trials; None leaves it to the space.
         budget: wall time, in seconds or written like "10m" or "1h30m"; None is no limit.
         seed: of everything random. The same seed, data and slots give the same trials.
-        backbones: the backbones that compete; none: those the space names.
+        backbones: the backbones that compete; none: those the space names. A name, the path of a `.keras` file, or of
+            a model folder or run of autotl.
+        normalisation: what a `.keras` file expects: "inside" (0..255), "unit" (0..1), "symmetric" (-1..1), "caffe" or
+            "torch".
+        accept_licences: licences that restrict the use of weights, and that you consent to.
         metric: what validation chooses by: log_loss, accuracy, balanced_accuracy or macro_f1.
         jobs: how many trials run at a time; None is one per GPU, or one on the CPU.
         gpus: "all", "none", or positions such as "0,1".
@@ -65,6 +73,8 @@ def search(
         budget=parse_seconds(budget),
         seed=seed,
         backbones=tuple(backbones),
+        normalisation=normalisation,
+        accept_licences=tuple(accept_licences),
         metric=metric,
         jobs=jobs,
         gpus=gpus,
@@ -176,23 +186,33 @@ def report(run: str | Path) -> Path:
 
 def backbones() -> list[dict[str, Any]]:
     """All registered backbones; of one that cannot be loaded, its `problem` in the place of its description."""
-    from autotl.backbones.registry import list_backbones
+    from autotl.backbones.catalogue import describe_backbones
 
-    return [_describe(listing) for listing in list_backbones()]
+    return describe_backbones()
 
 
 def backbone(name: str) -> dict[str, Any]:
     """All about one backbone, with the distribution that provides it.
 
     Raises:
-        UsageError: no installed distribution registers the name.
+        UsageError: there is no such backbone.
         PluginError: it cannot be loaded.
     """
-    from autotl.backbones.registry import list_backbones, load_backbone
+    from autotl.backbones.catalogue import describe_backbone
 
-    record = load_backbone(name)
-    listing = next(listing for listing in list_backbones() if listing.name == name)
-    return {**record.to_json(), **_origin(listing)}
+    return describe_backbone(name)
+
+
+def fetch_backbone(name: str) -> dict[str, Any]:
+    """Put the pretrained weights of a backbone on this machine: `name`, `downloaded` (or here already), `path`.
+
+    Raises:
+        UsageError: there is no such backbone.
+        PluginError: the weights cannot be downloaded, or the file that is here is damaged.
+    """
+    from autotl.backbones.catalogue import fetch_backbone as fetch
+
+    return fetch(name)
 
 
 def spaces() -> list[dict[str, Any]]:
@@ -244,24 +264,6 @@ def parse_seconds(budget: float | str | None) -> float | None:
         raise UsageError(f"A time is written with its unit, like 90s, 10m or 1h30m, not {budget!r}.")
     hours, minutes, seconds = (0.0 if part is None else float(part) for part in found.groups())
     return 3600.0 * hours + 60.0 * minutes + seconds
-
-
-def _describe(listing: "Listing") -> dict[str, Any]:
-    from autotl.backbones.registry import load_backbone
-
-    try:
-        return {**load_backbone(listing.name).to_json(), **_origin(listing)}
-    except AutotlError as error:
-        return {"name": listing.name, **_origin(listing), "available": False, "problem": str(error)}
-
-
-def _origin(listing: "Listing") -> dict[str, Any]:
-    return {
-        "distribution": listing.distribution,
-        "version": listing.version,
-        "entry_point": listing.value,
-        "problem": listing.problem,
-    }
 
 
 def _open_cache(cache_dir: str | Path | None) -> "Cache":

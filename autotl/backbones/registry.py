@@ -1,10 +1,22 @@
-"""Which backbones there are: entry points of the group `autotl.backbones`, listed without importing a plugin."""
+"""Which backbones there are: entry points, files of your own, and what plugins open by a reference.
+
+Registered ones are entry points of the group `autotl.backbones` and are listed without importing a plugin. Everything
+else is named by a reference, a text that says all about it, because driver and workers open it independently.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
 
 from autotl.backbones.contract import API_VERSION, Backbone
-from autotl.entry_points import Kind, Listing, list_entries, load_entry
+from autotl.backbones.saved import is_saved, open_saved
+from autotl.entry_points import Kind, Listing, did_you_mean, list_entries, load_entry
+from autotl.errors import AutotlError, PluginError, UsageError
+from autotl.references import is_reference
 
 GROUP = "autotl.backbones"
+SOURCES_GROUP = "autotl.backbone_sources"
 KIND = Kind("backbone", GROUP, Backbone, API_VERSION)
+NO_PLUGIN = Listing("", "none", "", "", None)
 
 
 def list_backbones() -> list[Listing]:
@@ -12,12 +24,69 @@ def list_backbones() -> list[Listing]:
     return list_entries(KIND)
 
 
-def load_backbone(name: str) -> Backbone:
-    """Import the one plugin behind `name` and return its checked record.
+def load_backbone(reference: str) -> Backbone:
+    """Return the checked record of a backbone, importing at most the one plugin that it comes from.
+
+    Args:
+        reference: the first of these that it can be:
+            the name of a registered backbone;
+            `SOURCE:REST`, where a plugin registers SOURCE in the group `autotl.backbone_sources`;
+            the path of a `.keras` file with `?normalisation=MODE`, of a model folder or of a run (`saved.py`);
+            `module:object`, a KerasTuner hypermodel as a whole model (`hypermodel.py`).
 
     Raises:
-        UsageError: no installed distribution registers the name.
-        PluginError: two distributions register it, it fails to import, or it is not a valid record.
+        UsageError: it is none of them.
+        PluginError: the plugin behind it is broken, or two distributions claim the name.
     """
-    record: Backbone = load_entry(KIND, name)
+    registered = {listing.name for listing in list_backbones()}
+    if reference not in registered:
+        source, colon, rest = reference.partition(":")
+        if colon and source in entry_points(group=SOURCES_GROUP).names:
+            return _open_from(source, rest, reference)
+        if is_saved(reference):
+            return open_saved(reference)
+        if is_reference(reference):
+            from autotl.backbones.hypermodel import open_hypermodel
+
+            return open_hypermodel(reference)
+        if colon:
+            raise UsageError(
+                f"What stands before the colon of {reference!r} is a plugin's source or a Python module, {source} is "
+                f"neither.{did_you_mean(source, sorted(entry_points(group=SOURCES_GROUP).names))} "
+                "Install the plugin, or check the name (autotl plugins list)."
+            )
+    record: Backbone = load_entry(KIND, reference)
+    return record
+
+
+def owner_of(reference: str) -> Listing:
+    """The plugin that a backbone comes from; one of distribution "none" for files and modules of your own."""
+    listing = next((listing for listing in list_backbones() if listing.name == reference), None)
+    if listing is not None:
+        return listing
+    source = reference.partition(":")[0]
+    for entry in entry_points(group=SOURCES_GROUP):
+        if entry.name == source and entry.dist is not None:
+            return Listing(source, entry.dist.name, entry.dist.version, entry.value, None)
+    return NO_PLUGIN
+
+
+def _open_from(source: str, rest: str, reference: str) -> Backbone:
+    entries = [entry for entry in entry_points(group=SOURCES_GROUP) if entry.name == source]
+    owners = sorted({"unknown" if entry.dist is None else entry.dist.name for entry in entries})
+    if len(owners) > 1:
+        raise PluginError(f"The source {source} must be unique, it is registered by {' and '.join(owners)}.")
+    try:
+        opened: Callable[[str], Backbone] = entries[0].load()
+        record = opened(rest)
+    except AutotlError:
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        raise PluginError(
+            f"{owners[0]} cannot open {reference}: {type(error).__name__}: {error}. Check what follows the colon."
+        ) from error
+    if not isinstance(record, Backbone) or record.name != reference:
+        raise PluginError(
+            f"The source {source} must give a Backbone called {reference}. Tell the author of {owners[0]}."
+        )
     return record

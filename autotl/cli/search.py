@@ -21,7 +21,21 @@ if TYPE_CHECKING:
 @click.option("--trials", type=click.IntRange(min=1), help="Trials in total.  [default: as the space says]")
 @click.option("--budget", help="Wall time, like 90s, 10m or 1h30m.  [default: no limit]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same trials.")
-@click.option("--backbone", "backbones", multiple=True, help="Only this backbone (repeatable).")
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    metavar="NAME",
+    help="Only this backbone (repeatable): a name, your own .keras file, a model that autotl made.",
+)
+@click.option("--normalisation", metavar="MODE", help="What your .keras file expects: inside, unit, symmetric, ...")
+@click.option(
+    "--accept-licence",
+    "accept_licences",
+    multiple=True,
+    metavar="LICENCE",
+    help="Consent to weights with this restricting licence (repeatable).",
+)
 @click.option(
     "--metric",
     type=click.Choice(list(METRIC_NAMES)),
@@ -43,6 +57,8 @@ def search(as_json: bool, quiet: bool, metric: str, dataset: str, **options: Any
       autotl search photos/
       autotl search photos.zip --space standard --budget 30m
       autotl search labels.csv --backbone efficientnet-lite0 --trials 40
+      autotl search photos/ --backbone my-network.keras --normalisation symmetric
+      autotl search photos/ --backbone runs/birds-20260101-120000
       autotl search sample:clipart --json > result.json
 
     DATASET is a folder with a folder of images for each class, or for each split and class; a CSV file with the columns

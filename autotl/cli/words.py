@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from autotl.references import short_name
+
 METRIC_NAMES = {
     "log_loss": "log-loss",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
 }
-POOLINGS = {"avg": "average pooling", "max": "max pooling", "both": "average and max pooling"}
+POOLINGS = {
+    "avg": "average pooling",
+    "max": "max pooling",
+    "both": "average and max pooling",
+    "gem": "generalised-mean pooling",
+    "attention": "attention pooling",
+}
 AUGMENTATIONS = {"none": "no augmentation", "flip": "flipped views"}
 
 
@@ -53,7 +61,9 @@ def interval(values: Mapping[str, Any], name: str) -> str:
 
 def configuration(config: Mapping[str, Any]) -> str:
     """What a configuration is, in one line: network, size, what is trained, head, augmentation."""
-    parts = [f"{config.get('backbone', '?')} at {config.get('image_size', '?')} px"]
+    parts = [f"{short_name(str(config.get('backbone', '?')))} at {config.get('image_size', '?')} px"]
+    if config.get("recipe") == "scratch":
+        return ", ".join([*parts, "trained from scratch"])
     if config.get("recipe") == "finetune":
         parts.append(f"fine-tuned with the first {100 * config.get('freeze_depth', 0.0):.0f} % frozen")
     else:
@@ -85,8 +95,10 @@ def _head(config: Mapping[str, Any]) -> str:
         return f"MLP head ({layers} x {config.get('width', '?')} units)"
     if "penalty" in config and config.get("recipe") != "finetune":
         return f"linear head with penalty {config['penalty']:.2g}"
-    return "linear head"
+    return f"{config.get('head', 'linear')} head"
 
 
 def _brief(name: str, value: object) -> str:
+    if name == "backbone":
+        return short_name(str(value))
     return f"freeze {value:g}" if name == "freeze_depth" and isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from autotl.deliver.description import (
     read_description,
     sha256_of,
 )
+from autotl.entry_points import import_layers
 from autotl.errors import AutotlError, UsageError
 
 LABELS_FILE = "labels.txt"
@@ -111,7 +112,7 @@ def load_model(artefact: Artefact) -> Any:
     Raises:
         AutotlError: Keras cannot load it safely, or its input or output differs from the description.
     """
-    model = load_file(artefact.model_path)
+    model = load_file(artefact.model_path, artefact.description.get("plugins", ()))
     size, classes = artefact.image_size, len(artefact.class_names)
     found = (tuple(model.input_shape), tuple(model.output_shape))
     if found != ((None, size, size, 3), (None, classes)):
@@ -122,13 +123,19 @@ def load_model(artefact: Artefact) -> Any:
     return model
 
 
-def load_file(path: Path) -> Any:
+def load_file(path: Path, plugins: Sequence[Mapping[str, Any]] = ()) -> Any:
     """Loads a `.keras` file that this program wrote, in safe mode: no code comes out of a file.
 
+    Args:
+        path: the file.
+        plugins: `{"distribution", "version"}` of the plugins whose layers it may hold.
+
     Raises:
+        PluginError: such a plugin is not installed.
         AutotlError: Keras refuses the file.
     """
     _refuse_foreign(path)
+    import_layers(plugins)
     import keras
 
     try:

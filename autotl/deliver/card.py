@@ -29,7 +29,9 @@ def render_card(description: Mapping[str, Any]) -> str:
     template = environment.from_string(files("autotl.deliver").joinpath("card.md.j2").read_text(encoding="utf-8"))
     licence = description["backbone"]["weights"].get("licence")
     on_hub = str(licence).lower() if str(licence).lower() in _HUB_LICENCES else None
-    optional = {key: description.get(key) for key in ("temperature", "command", "parity", "latency")}
+    optional = {
+        key: description.get(key) for key in ("temperature", "command", "parity", "latency", "ancestors", "plugins")
+    }
     name = str(description["data"].get("name", "images"))
     data = {**description["data"], "name": Path(name).name or name}  # not whose folders it lay in
     context = {**description, **optional, "data": data, "hub_licence": on_hub, "licence": licence}

@@ -41,7 +41,7 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
     cache = Cache(Path(payload["cache"]["root"]), payload["cache"]["max_bytes"])
     manifest, image_size = Manifest.read(Path(payload["manifest"])), int(description["image_size"])
     _begin(report, 0, "parity")
-    model = load_file(model_path)
+    model = load_file(model_path, description.get("plugins", ()))
     parity = check_parity(model, manifest, payload["reference"], image_size, cache)
     if not parity["passed"]:
         rejected = _reject(model_path, folder)

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotl.references import short_name
 from autotl.report.record import Json, RunRecord, Trial, mapping_or_empty, number_or_none
 
 # What the cost of a search is made of, in the order it is spent, and the phases of the ledger that belong to each.
@@ -130,7 +131,7 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
         "number": trial.number,
         "stage": trial.stage,
         "state": trial.state,
-        "backbone": str(config.get("backbone", "")),
+        "backbone": short_name(str(config.get("backbone", ""))),
         "image_size": config.get("image_size", ""),
         "freeze_depth": setting(config.get("freeze_depth", "")),
         "head": head,
