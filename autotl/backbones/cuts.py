@@ -1,23 +1,20 @@
 """Freeze points, read off the graph: where a backbone can be split into a frozen prefix and a trainable tail.
 
-A cut is a place where one single tensor is alive: walking the calls in topological order, every later call needs
-nothing else that came before. (In graph terms: a vertex that dominates the output. Such a place is found in any
-topological order, since every call leads either to it or away from it.) Everything before a cut can therefore be run
-once and cached as that one tensor.
+Everything before a place can be run once and cached as the tensors that are alive there (`places.py` explains which
+these are). A *cut* is such a place. Usually one single tensor is alive: the output of a block. Networks whose blocks
+read the outputs of the two blocks before (NASNet) hardly have such places. There a cut carries several tensors, packed
+into one flat vector `[B, n]`, so that whoever caches it or trains behind it sees one array all the same.
 """
 
-import math
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any
 
-from autotl.backbones.graph import calls, flatten, run
+from autotl.backbones.graph import call_names, calls, flatten, run, weights_of
+from autotl.backbones.places import Place, elements, find_places, is_constant, single
+from autotl.backbones.stages import choose_stages
 from autotl.errors import PluginError, UsageError
-
-MAX_REGULAR_STAGES = 12
 
 
 @dataclass(frozen=True)
@@ -25,71 +22,86 @@ class Cut:
     """One place to split a backbone."""
 
     name: str
-    """The operation that makes the tensor. It does not depend on what else this process has built."""
+    """The operation that makes the newest tensor. It does not depend on what else this process has built."""
     index: int
     """Position of that operation in topological order."""
     shape: tuple[int | None, ...]
-    """Of the tensor, without the batch: `[h, w, c]` or `[T, c]`."""
+    """Of what the prefix gives, without the batch: `[h, w, c]`, `[T, c]`, or `[n]` for several tensors packed."""
     frozen_fraction: float
     """Share of the backbone's parameters that lie before the cut, 0 to 1."""
-
-
-class _Place(NamedTuple):
-    cut: Cut
-    node: Any
-    tensor: Any
-    parameters: int
-    octave: int
-    """How often the resolution has been halved so far."""
-
-    @property
-    def elements(self) -> int:
-        return math.prod(1 if size is None else size for size in self.cut.shape)
+    tensors: int = 1
+    """How many tensors are alive; several are packed into one flat vector."""
+    beside: tuple[str, ...] = ()
+    """The operations that make the other tensors, in topological order."""
 
 
 def find_cuts(model: Any) -> list[Cut]:
-    """Return every place of the model's graph where a single tensor is alive, from input to output.
+    """Return every place where one tensor is alive, in topological order.
 
-    The input itself is not one; the output always is. A place is left out when a layer with variables is called on
-    both sides of it, because training the tail would then change the frozen prefix.
+    A place where a layer with variables is called on both sides is left out: that layer would be frozen in the prefix
+    and trained in the tail. Models nested in the graph are looked into.
 
     Args:
-        model: a Functional Keras model with one input and one output, which may hold nested Functional models.
+        model: a Functional Keras model with one input and one output.
 
     Raises:
         PluginError: it is no such model.
     """
-    return [place.cut for place in _places(flatten(model))]
+    places = find_places(flatten(model))
+    return [_cut(place, places) for place in single(places)]
 
 
 def stage_cuts(model: Any) -> list[Cut]:
-    """Return the cuts worth offering as freeze depths: the end of each stage, the model's output last.
+    """Return the cuts worth offering as freeze depths: the ends of stages, and last the output itself.
 
-    A stage ends where the resolution changes; a network of one resolution is divided at the ends of its residual
-    blocks, into at most twelve stages. Every stage holds parameters that the one before it does not.
+    A stage ends where the resolution changes: the trunk's, for branches never are cuts. A fall of the number of tokens
+    by four is such a change. In networks of one resolution (transformers) stages are regular ends of blocks, at most
+    12. Every stage has more parameters before it than the one before.
 
-    Of the straight run of operations around such a change, the cut with the smallest tensor is taken, and the latest
+    Around a change of resolution the smallest tensor is taken that still has the whole stage before it, the latest
     of equally small ones: in inverted residuals that is the end of the block instead of the six times wider
     expansion after it, in VGG it is behind the pooling. The store is smaller and the frozen blocks are the same.
+
+    Where whole resolutions pass without a place of one live tensor, each resolution ends at its cheapest place,
+    whatever the number of tensors.
 
     Raises:
         PluginError: the model is not a Functional one, or nothing in it has parameters.
     """
-    everything = _places(flatten(model))
-    places = [place for place in everything if place.parameters > 0]
-    if not places:
+    places = find_places(flatten(model))
+    if not any(place.parameters > 0 for place in single(places)):
         raise PluginError(f"A backbone must have parameters, {model.name} has none. Pass the network itself.")
-    ends = [number for number, (one, next_) in enumerate(pairwise(places)) if one.octave != next_.octave]
-    if len(ends) > 1:
-        stages = [_narrowest(places, end) for end in ends]
-    else:  # at most a patch embedding before one trunk
-        stages = [*(places[end] for end in ends), *_regular(places[ends[0] + 1 :] if ends else places)]
-    stages.append(places[-1])
-    return [one.cut for one, next_ in pairwise(stages) if one.parameters < next_.parameters] + [places[-1].cut]
+    return [_cut(place, places) for place in choose_stages(places)]
+
+
+def feature_output(model: Any, name: str | None = None) -> Any:
+    """The tensor of a classifier's graph that its head stands on: its last feature map `[B, h, w, c]` or its tokens.
+
+    Args:
+        model: a Functional model without nested ones (see `graph.flatten`).
+        name: the operation that makes the tensor, where it is known; else everything from the first vector on, that
+            all later operations depend on, is the head, and the features are what comes before it.
+
+    Raises:
+        PluginError: there is no such tensor.
+    """
+    places = find_places(model)
+    if name is not None:
+        places = [place for place in places if place.names[-1] == name]
+    else:
+        straight = single(places)
+        vectors = [number for number, place in enumerate(straight) if len(place.tensors[0].shape) == 2]
+        places = [place for place in straight[: vectors[0] if vectors else None] if place.parameters > 0]
+    if not places:
+        raise PluginError(
+            f"A network to adapt has a feature map or tokens that everything after it depends on, {model.name} has "
+            "none. Save the network without its classifier."
+        )
+    return places[-1].node.outputs[0]
 
 
 def choose_cut(cuts: Sequence[Cut], freeze_depth: float) -> Cut | None:
-    """Snap a fraction of stages to a cut: 1.0 freezes the whole backbone, 0.0 nothing (`None`).
+    """Snap a freeze depth to a stage; `None` means that nothing is frozen.
 
     Args:
         cuts: the stages, as `stage_cuts` returns them.
@@ -109,126 +121,116 @@ def choose_cut(cuts: Sequence[Cut], freeze_depth: float) -> Cut | None:
 def split_model(model: Any, cut: Cut | None) -> tuple[Any | None, Any | None]:
     """Split a backbone at a cut into two models that share its variables: `tail(prefix(x))` is `model(x)`.
 
+    The place is found by names, so a model that adds to a backbone (pooled features of several stages, say) is split
+    at the backbone's own cuts. What does not depend on the cut's tensors is computed before it and travels with them.
+
     Args:
-        model: the backbone that the cut was found in, or the same one built again.
+        model: the backbone that the cut was found in, the same one built again, or a model made from it.
         cut: `None` leaves everything in the tail.
 
     Returns:
         `(prefix, tail)`; the prefix is `None` without a cut, the tail is `None` when the cut is the output.
 
     Raises:
-        PluginError: the cut is not one of this model.
+        PluginError: the model has no such place, or would train a layer of the frozen part there.
     """
     import keras
 
     if cut is None:
         return None, model
     graph = flatten(model)
-    image = graph.inputs[0]
-    places = _places(graph)
-    place = next((place for place in places if (place.cut.index, place.cut.name) == (cut.index, cut.name)), None)
-    if place is None or place.cut.shape != cut.shape:
-        raise PluginError(
-            f"A cut must come from the model that it splits, {model.name} has none called {cut.name!r} at position "
-            f"{cut.index} with shape {cut.shape}. Find the cuts of this model, at this image size."
-        )
-    prefix = keras.Model(image, place.tensor, name=f"{graph.name}_prefix")
-    if place is places[-1]:
+    image, output = graph.inputs[0], graph.outputs[0]
+    early, late = _sides(graph, cut)
+    needed = [tensor for node in late for tensor in node.input_tensors] or [output]
+    made = {id(tensor): tensor for tensor in (image, *(tensor for node in early for tensor in node.outputs))}
+    wanted = {id(tensor): tensor for tensor in needed if id(tensor) in made}
+    constants = [tensor for tensor in wanted.values() if is_constant(tensor, image)]
+    # in the order in which they were made, but what is not of the cut itself (pooled stages) behind
+    alive = [tensor for key, tensor in made.items() if key in wanted and not is_constant(tensor, image)]
+    prefix = keras.Model(image, pack(alive), name=f"{graph.name}_prefix")
+    if not late:
         return prefix, None
     # Called anew instead of keras.Model(tensor, output): that replaces every use of the operation which made the
     # tensor by the new input, also uses inside the tail (one ReLU layer called twice).
-    features = keras.Input(batch_shape=place.tensor.shape, dtype=place.tensor.dtype, name="features")
-    later = calls(graph)[place.cut.index + 1 :]
-    output = run(later, {id(place.tensor): features}, graph.outputs[0])
-    return prefix, keras.Model(features, output, name=f"{graph.name}_tail")
+    features = keras.Input(prefix.output_shape[1:], dtype=prefix.output.dtype, name="features")
+    known = dict(zip(map(id, alive), unpack(features, alive), strict=True)) | _values(image, constants)
+    return prefix, keras.Model(features, run(late, known, output), name=f"{graph.name}_tail")
 
 
-def _places(graph: Any) -> list[_Place]:
+def _cut(place: Place, places: Sequence[Place]) -> Cut:
+    shapes = [tuple(tensor.shape[1:]) for tensor in place.tensors]
+    return Cut(
+        name=place.names[-1],
+        index=place.position,
+        shape=shapes[0] if len(shapes) == 1 else (place.elements,),
+        frozen_fraction=place.parameters / places[-1].parameters if place.parameters else 0.0,
+        tensors=len(shapes),
+        beside=tuple(dict.fromkeys(place.names[:-1])),
+    )
+
+
+def _sides(graph: Any, cut: Cut) -> tuple[list[Any], list[Any]]:
+    """The calls before and after a cut; what the tensors of the cut are made from is before it, and all that does not
+    depend on them."""
     nodes = calls(graph)
-    last_use = {id(graph.outputs[0]): len(nodes)}
-    for position, node in enumerate(nodes):
-        last_use.update({id(tensor): position for tensor in node.input_tensors})
-    shared_until = {id(node.operation): position for position, node in enumerate(nodes) if _parameters(node.operation)}
-    total = sum(_parameters(operation) for operation in {id(n.operation): n.operation for n in nodes}.values())
-    names = _stable_names(nodes)
-
-    places: list[_Place] = []
-    alive = {id(graph.inputs[0])}
-    counted: set[int] = set()
-    parameters, shared_end, octave = 0, -1, 0
-    for position, node in enumerate(nodes):
-        alive = {tensor for tensor in alive if last_use.get(tensor, -1) > position}
-        made = [tensor for tensor in node.outputs if last_use.get(id(tensor), -1) > position]
-        alive.update(id(tensor) for tensor in made)
-        if id(node.operation) not in counted:
-            counted.add(id(node.operation))
-            parameters += _parameters(node.operation)
-            shared_end = max(shared_end, shared_until.get(id(node.operation), -1))
-        if len(alive) == 1 and made and shared_end <= position:
-            fraction = parameters / total if total else 0.0
-            cut = Cut(names[position], position, tuple(made[0].shape[1:]), fraction)
-            octave = max(octave, _octave(graph.inputs[0].shape[1:], cut.shape))
-            places.append(_Place(cut, node, made[0], parameters, octave))
-    return places
-
-
-def _octave(image: Sequence[int | None], shape: Sequence[int | None]) -> int:
-    """Halvings between the image and a feature map, rounded, so that padding and unpadded kernels are no change."""
-    if len(image) != 3 or len(shape) != 3 or not image[0] or not shape[0]:
-        return 0  # tokens and vectors keep the resolution of what they were made from
-    return round(math.log2(image[0] / shape[0]))
+    named = dict(zip(call_names(nodes), nodes, strict=True))
+    missing = [name for name in (cut.name, *cut.beside) if name not in named]
+    if missing:
+        raise PluginError(
+            f"A cut must come from the model that it splits, {graph.name} has none called {missing[0]!r}. "
+            "Find the cuts of this model."
+        )
+    ends = [named[name] for name in (cut.name, *cut.beside)]
+    required = {id(tensor) for node in ends for tensor in node.outputs}
+    for node in reversed(nodes):
+        if any(id(tensor) in required for tensor in node.outputs):
+            required.update(id(tensor) for tensor in node.input_tensors)
+    reached = {id(tensor) for node in ends for tensor in node.outputs}
+    early: list[Any] = []
+    late: list[Any] = []
+    for node in nodes:
+        is_late = not any(id(tensor) in required for tensor in node.outputs) and any(
+            id(tensor) in reached for tensor in node.input_tensors
+        )
+        (late if is_late else early).append(node)
+        reached.update(id(tensor) for tensor in (node.outputs if is_late else ()))
+    frozen = {id(weight): node for node in early for weight in weights_of(node.operation)}
+    shared = [node for node in late for weight in weights_of(node.operation) if id(weight) in frozen]
+    if shared:
+        raise PluginError(
+            f"A layer must not be both frozen and trained, {shared[0].operation.name} is called before and after "
+            f"{cut.name} of {graph.name}. Cut this model elsewhere."
+        )
+    return early, late
 
 
-def _parameters(operation: Any) -> int:
-    """Number of weights that training could change; statistics of the input are not such."""
+def _values(image: Any, constants: Sequence[Any]) -> dict[int, Any]:
+    """What tensors without a batch hold, by their ids: the tail has no image to compute them from."""
     import keras
 
-    if not isinstance(operation, keras.layers.Layer) or isinstance(operation, keras.layers.Normalization):
-        return 0
-    return int(operation.count_params())
+    if not constants:
+        return {}
+    values = keras.tree.flatten(
+        keras.Model(image, list(constants))(keras.ops.zeros((1, *image.shape[1:]), image.dtype))
+    )
+    return dict(zip(map(id, constants), values, strict=True))
 
 
-def _stable_names(nodes: Sequence[Any]) -> list[str]:
-    """Name the calls; automatic names ("add_17" of this process) are counted anew within the graph.
+def pack(tensors: Sequence[Any]) -> Any:
+    """Several tensors as one flat vector `[B, n]`; a single one stays as it is."""
+    import keras
 
-    Keras numbers unnamed operations over the life of the process, so the same backbone built twice has other names.
-    """
-    counts: Counter[str] = Counter()
-    names = []
-    for node in nodes:
-        name = node.operation.name
-        automatic = _automatic_name(type(node.operation).__name__)
-        if re.fullmatch(rf"{automatic}(_\d+)?", name):
-            name = automatic
-        names.append(name if counts[name] == 0 else f"{name}_{counts[name]}")
-        counts[name] += 1
-    return names
+    if len(tensors) == 1:
+        return tensors[0]
+    return keras.ops.concatenate([keras.ops.reshape(tensor, (-1, elements(tensor))) for tensor in tensors], axis=1)
 
 
-def _automatic_name(kind: str) -> str:
-    """Keras's rule, `keras/src/utils/naming.py`: `BatchNormalization` is called `batch_normalization`."""
-    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)).lower()
+def unpack(packed: Any, tensors: Sequence[Any]) -> list[Any]:
+    """The inverse of `pack`: tensors of the shapes of the given ones."""
+    import keras
 
-
-def _narrowest(places: Sequence[_Place], end: int) -> _Place:
-    """The smallest tensor around the change of resolution after `end`, the latest of equals."""
-    around: list[_Place] = [places[end]]
-    for number in range(end, 0, -1):  # back along the straight run of the same resolution
-        before, here = places[number - 1], places[number]
-        straight = [id(tensor) for tensor in here.node.input_tensors] == [id(before.tensor)]
-        if not straight or before.octave != here.octave:
-            break
-        around.insert(0, before)
-    for later in places[end + 1 :]:  # on, past pooling and the like, which costs no trainable tail
-        if later.parameters != places[end].parameters:
-            break
-        around.append(later)
-    return min(reversed(around), key=lambda place: place.elements)
-
-
-def _regular(trunk: Sequence[_Place]) -> list[_Place]:
-    """Evenly spaced ends of residual blocks, or evenly spaced cuts in a trunk that has none."""
-    blocks = [place for place in trunk if type(place.node.operation).__name__ == "Add"]
-    blocks = blocks if len(blocks) > 1 else list(trunk)
-    count = min(MAX_REGULAR_STAGES, len(blocks))
-    return [blocks[round((number + 1) * len(blocks) / count) - 1] for number in range(count)]
+    if len(tensors) == 1:
+        return [packed]
+    ends = list(accumulate(elements(tensor) for tensor in tensors))
+    parts = keras.ops.split(packed, ends[:-1], axis=1)
+    return [keras.ops.reshape(part, (-1, *tensor.shape[1:])) for part, tensor in zip(parts, tensors, strict=True)]

@@ -152,6 +152,45 @@ def test_a_cut_of_another_model_is_refused(networks: SimpleNamespace) -> None:
     model = keras.Model(inputs, networks.conv(4, "head")(networks.conv(4, "stem")(inputs)))
     with pytest.raises(PluginError, match="has none called 'elsewhere'"):
         split_model(model, Cut("elsewhere", 0, (16, 16, 4), 0.5))
-    with pytest.raises(PluginError, match="at this image size"):
-        split_model(model, Cut("stem", 0, (8, 8, 4), 0.5))
+    with pytest.raises(PluginError, match="has none called 'elsewhere'"):
+        split_model(model, Cut("head", 1, (16, 16, 4), 0.5, 2, ("elsewhere",)))
     assert split_model(model, None) == (None, model)
+
+
+@pytest.mark.keras
+def test_a_cut_fits_the_same_network_at_another_image_size(networks: SimpleNamespace) -> None:
+    import keras
+
+    def build(size: int) -> Any:
+        inputs = networks.image(size)
+        return keras.Model(inputs, networks.conv(4, "head")(networks.conv(4, "stem")(inputs)))
+
+    prefix, tail = split_model(build(32), find_cuts(build(16))[0])
+    assert prefix.output_shape == tail.input_shape == (None, 32, 32, 4)
+
+
+@pytest.mark.keras
+def test_a_layer_with_variables_cannot_be_frozen_and_trained(networks: SimpleNamespace) -> None:
+    import keras
+
+    inputs = networks.image()
+    shared = networks.conv(4, "shared")
+    model = keras.Model(inputs, shared(networks.conv(4, "middle")(shared(networks.conv(4, "stem")(inputs)))))
+    with pytest.raises(PluginError, match="shared is called before and after middle"):
+        split_model(model, Cut("middle", 2, (16, 16, 4), 0.5))
+
+
+@pytest.mark.keras
+def test_a_place_without_a_single_tensor_is_found_by_its_name_alone(networks: SimpleNamespace) -> None:
+    import keras
+
+    inputs = networks.image()
+    x = networks.conv(4, "stem")(inputs)
+    side = networks.conv(2, "side", strides=2)(x)
+    y = networks.conv(3, "second", strides=2)(networks.conv(4, "first")(x))
+    model = keras.Model(inputs, networks.conv(4, "head")(keras.layers.Concatenate(name="join")([side, y])))
+    prefix, tail = split_model(model, Cut("first", 1, (), 0.5))
+    assert prefix.output_shape == (None, 16 * 16 * 4 + 8 * 8 * 2)  # what does not depend on "first" is computed before
+    assert [layer.name for layer in tail.layers if layer.weights] == ["second", "head"]
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3)).astype("float32")
+    np.testing.assert_allclose(tail(prefix(images)), model(images), rtol=1e-5, atol=1e-3)
