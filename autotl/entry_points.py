@@ -6,12 +6,18 @@ broken plugin breaks nothing that does not ask for it.
 """
 
 import difflib
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from typing import Any
 
 from autotl.errors import PluginError, UsageError
+
+LAYERS_GROUP = "autotl.layers"
+OK, FAILED, DUPLICATE, INCOMPATIBLE = "ok", "failed", "duplicate", "incompatible"
 
 
 @dataclass(frozen=True)
@@ -22,9 +28,10 @@ class Kind:
     """What people call it, such as "backbone"."""
     group: str
     """The group of entry points, such as "autotl.backbones"."""
-    record: type
+    record: type = object
     """Class of the record that an entry point names; it has `name` and `api_version`."""
-    api_version: int
+    api_version: int | None = None
+    """`None` for a kind without records: then anything that can be imported will do."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,19 @@ class Listing:
     value: str
     problem: str | None
     """Why the name cannot be loaded, as far as metadata shows it."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a registered name turned out to be when its plugin was imported."""
+
+    listing: Listing
+    state: str
+    """One of OK, FAILED, DUPLICATE, INCOMPATIBLE."""
+    problem: str | None = None
+    record: Any = None
+    error: BaseException | None = None
+    """What the plugin raised while it was imported."""
 
 
 def list_entries(kind: Kind) -> list[Listing]:
@@ -58,19 +78,15 @@ def load_entry(kind: Kind, name: str) -> Any:
     found = [(listing, entry) for listing, entry in registered if listing.name == name]
     if not found:
         raise UsageError(_unknown(kind, name, sorted({listing.name for listing, _ in registered})))
-    listing, entry = found[0]
-    if listing.problem is not None:
-        raise PluginError(listing.problem)
-    origin = f"{listing.distribution} {listing.version}"
-    try:
-        record = entry.load()
-    except Exception as error:  # a plugin may fail in any way while it is imported
-        raise PluginError(
-            f"The {kind.word} {name} cannot be loaded from {listing.value} of {origin}: "
-            f"{type(error).__name__}: {error}. Install a working version of {listing.distribution}, or remove it."
-        ) from error
-    _check(record, kind, listing, origin)
-    return record
+    status = _examine(kind, *found[0])
+    if status.problem is not None:
+        raise PluginError(status.problem) from status.error
+    return status.record
+
+
+def examine_entries(kind: Kind) -> list[Status]:
+    """Import every registered plugin of a kind and say what became of it; none can break another, or the program."""
+    return [_examine(kind, listing, entry) for listing, entry in _registered(kind)]
 
 
 def did_you_mean(given: str, known: Sequence[str]) -> str:
@@ -81,12 +97,15 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
 
 def _registered(kind: Kind) -> list[tuple[Listing, EntryPoint]]:
     found: dict[tuple[str, str, str], tuple[Listing, EntryPoint]] = {}
+    origins: dict[int, tuple[str, str]] = {}  # parsing metadata takes a millisecond, and one plugin has a hundred names
     for entry in entry_points(group=kind.group):
-        distribution = "unknown" if entry.dist is None else entry.dist.name
-        version = "unknown" if entry.dist is None else entry.dist.version
-        listing = Listing(entry.name, distribution, version, entry.value, None)
+        owner = entry.dist
+        if id(owner) not in origins:
+            origins[id(owner)] = ("unknown", "unknown") if owner is None else (owner.name, owner.version)
+        name, version = origins[id(owner)]
+        listing = Listing(entry.name, name, version, entry.value, None)
         # An editable install can be found twice, by its link and by its metadata: one registration, not a conflict.
-        found.setdefault((distribution, entry.name, entry.value), (listing, entry))
+        found.setdefault((name, entry.name, entry.value), (listing, entry))
     everything = sorted(found.values(), key=lambda pair: (pair[0].name, pair[0].distribution, pair[0].value))
     names = [listing.name for listing, _ in everything]
     return [
@@ -110,22 +129,73 @@ def _unknown(kind: Kind, name: str, names: list[str]) -> str:
     return f"There is no {kind.word} {name!r}.{did_you_mean(name, names)} Installed: {installed}."
 
 
-def _check(record: Any, kind: Kind, listing: Listing, origin: str) -> None:
-    where = f"{listing.value} of {origin}"
+def _examine(kind: Kind, listing: Listing, entry: EntryPoint) -> Status:
+    if listing.problem is not None:
+        return Status(listing, DUPLICATE, listing.problem)
+    try:
+        with redirect_stdout(sys.stderr):  # stdout is for results, and with --json for one object
+            record = entry.load()
+    except KeyboardInterrupt:  # that was the person at the keyboard
+        raise
+    except BaseException as error:  # a plugin may do anything while it is imported, also exit
+        problem = (
+            f"The {kind.word} {listing.name} cannot be loaded from {listing.value} of {_origin(listing)}: "
+            f"{type(error).__name__}: {error}. Install a working version of {listing.distribution}, or remove it."
+        )
+        return Status(listing, FAILED, problem, error=error)
+    state, broken = _check(record, kind, listing)
+    return Status(listing, state, broken, record)
+
+
+def _check(record: Any, kind: Kind, listing: Listing) -> tuple[str, str | None]:
+    """State and problem of what an entry point names."""
+    where = f"{listing.value} of {_origin(listing)}"
     if not isinstance(record, kind.record):
         expected = f"{kind.record.__module__}.{kind.record.__qualname__}"
-        raise PluginError(
+        return FAILED, (
             f"An entry point in {kind.group} must name an {expected}, {where} is a "
             f"{type(record).__name__}. Tell the author of {listing.distribution}."
         )
+    if kind.api_version is None:
+        return OK, None
     published: Any = record
     if published.api_version != kind.api_version:
-        raise PluginError(
+        return INCOMPATIBLE, (
             f"A {kind.word} must be of API version {kind.api_version}, {where} is of {published.api_version}. "
             f"Install versions of autotl and {listing.distribution} that belong together."
         )
     if published.name != listing.name:
-        raise PluginError(
+        return FAILED, (
             f"A {kind.word} must carry the name it is registered under, {where} is registered as {listing.name!r} "
             f"and calls itself {published.name!r}. Tell the author of {listing.distribution}."
         )
+    return OK, None
+
+
+def _origin(listing: Listing) -> str:
+    return f"{listing.distribution} {listing.version}"
+
+
+def import_layers(distributions: Sequence[Mapping[str, Any]]) -> None:
+    """Import the modules that register the Keras layers of plugins, before a model made with them is loaded.
+
+    A plugin names such modules in entry points of the group `autotl.layers`. Only what an installed distribution has
+    registered there is imported: a model's file says which distributions it needs, never which module.
+
+    Args:
+        distributions: `{"distribution", "version"}` of each plugin that had a part in a model.
+
+    Raises:
+        PluginError: one of them is not installed.
+    """
+    for item in distributions:
+        name = str(item["distribution"])
+        try:
+            found = distribution(name)
+        except PackageNotFoundError as error:
+            raise PluginError(
+                f"This model was made with the plugin {name} {item.get('version', '')}, which is not installed. "
+                f"Run: pip install {name}"
+            ) from error
+        for entry in found.entry_points.select(group=LAYERS_GROUP):
+            import_module(entry.value)

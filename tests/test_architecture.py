@@ -16,33 +16,58 @@ MAX_FUNCTION_LINES = 60
 ARROWS = {
     "errors": set(),
     "entry_points": set(),
+    "references": set(),
     "data": set(),
-    "backbones": {"entry_points"},
-    "heads": {"entry_points"},
+    "backbones": {"entry_points", "references"},
+    "heads": {"entry_points", "references"},
     "space": set(),
     "runs": set(),
     "execution": {"runs"},
     "learn": {"backbones", "heads", "data"},
     "search": {"execution", "runs", "space", "data", "backbones", "heads", "entry_points"},
-    "deliver": {"learn", "backbones", "data", "runs"},
-    "report": {"runs", "data"},
-    "testing": {"backbones", "heads"},
-    "api": {"search", "deliver", "report", "runs", "space", "data", "backbones", "heads", "entry_points", "testing"},
-    "cli": {"api"},
+    "deliver": {"learn", "backbones", "data", "runs", "entry_points"},
+    "report": {"runs", "data", "references"},
+    "conformance": {"backbones", "heads", "space", "entry_points"},
+    "testing": {"conformance"},
+    "installed": {"backbones", "heads", "entry_points"},
+    "authoring": set(),
+    "api": {
+        "search",
+        "deliver",
+        "report",
+        "runs",
+        "space",
+        "data",
+        "backbones",
+        "heads",
+        "entry_points",
+        "conformance",
+        "installed",
+        "authoring",
+    },  # fmt: skip
+    "cli": {"api", "references"},
     "autotl": {"api", "cli"},
 }
-ROOM_OF_MODULE = {"result": "api", "doctor": "api", "__init__": "autotl", "__main__": "autotl"}
-PLUGINS_MAY_IMPORT = {"autotl.backbones.contract", "autotl.heads.contract", "autotl.errors", "autotl.testing"}
+ROOM_OF_MODULE = {"result": "api", "doctor": "api", "plugins": "api", "__init__": "autotl", "__main__": "autotl"}
+PLUGINS_MAY_IMPORT = {
+    "autotl.backbones.contract",
+    "autotl.backbones.hypermodel",
+    "autotl.heads.contract",
+    "autotl.heads.hypermodel",
+    "autotl.errors",
+    "autotl.testing",
+}
 
 # Where each heavy library may be imported at all, and where at the top of a module.
 EVERYWHERE = set(ARROWS)
 LIBRARIES = {
-    "keras": ({"learn", "deliver", "backbones", "heads", "testing"}, {"learn"}),  # learn.warm loads it
+    "keras": ({"learn", "deliver", "backbones", "heads", "conformance"}, {"learn"}),  # learn.warm loads it
+    "keras_tuner": ({"heads"}, set()),
     "tensorflow": ({"learn", "deliver"}, set()),
     "optuna": ({"search"}, {"search"}),
     "pydantic": ({"space"}, {"space"}),
     "numpy": (
-        {"data", "learn", "search", "deliver", "report", "backbones", "heads", "testing"},
+        {"data", "learn", "search", "deliver", "report", "backbones", "heads", "conformance"},
         EVERYWHERE - {"backbones", "heads"},
     ),
     "PIL": ({"data", "report"}, {"data"}),

@@ -6,7 +6,7 @@ that holds the record must stay cheap to import: Keras and numpy belong inside `
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Weights:
         return self.sha256 if self.sha256 is not None else None if self.md5 is None else f"md5:{self.md5}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "is_pretrained": self.is_pretrained}
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ Registered ones are entry points of the group `autotl.backbones` and are listed 
 else is named by a reference, a text that says all about it, because driver and workers open it independently.
 """
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from autotl.backbones.contract import API_VERSION, Backbone
-from autotl.backbones.saved import is_saved, open_saved
 from autotl.entry_points import Kind, Listing, did_you_mean, list_entries, load_entry
 from autotl.errors import AutotlError, PluginError, UsageError
 from autotl.references import is_reference
@@ -38,11 +40,12 @@ def load_backbone(reference: str) -> Backbone:
         UsageError: it is none of them.
         PluginError: the plugin behind it is broken, or two distributions claim the name.
     """
-    registered = {listing.name for listing in list_backbones()}
-    if reference not in registered:
+    if not _is_registered(reference):
         source, colon, rest = reference.partition(":")
-        if colon and source in entry_points(group=SOURCES_GROUP).names:
+        if _is_from_source(reference):
             return _open_from(source, rest, reference)
+        from autotl.backbones.saved import is_saved, open_saved  # listing needs no hashes and no zips
+
         if is_saved(reference):
             return open_saved(reference)
         if is_reference(reference):
@@ -59,16 +62,52 @@ def load_backbone(reference: str) -> Backbone:
     return record
 
 
+def is_path(reference: str) -> bool:
+    """Whether `load_backbone` takes a reference for the path of a network of your own."""
+    from autotl.backbones.saved import is_saved
+
+    return not _is_registered(reference) and not _is_from_source(reference) and is_saved(reference)
+
+
+def absolute_reference(reference: str, normalisation: str | None = None) -> str:
+    """The reference that means the same in every folder: paths are made absolute, what follows `SOURCE:` too.
+
+    Args:
+        reference: see `load_backbone`.
+        normalisation: of a `.keras` file that does not say it.
+
+    Raises:
+        UsageError: there is no such normalisation.
+    """
+    if is_path(reference):
+        from autotl.backbones.saved import declare
+
+        return declare(reference, normalisation)
+    source, _, rest = reference.partition(":")
+    if rest and _is_from_source(reference) and Path(rest).expanduser().exists():
+        return f"{source}:{Path(rest).expanduser().resolve()}"
+    return reference
+
+
 def owner_of(reference: str) -> Listing:
-    """The plugin that a backbone comes from; one of distribution "none" for files and modules of your own."""
-    listing = next((listing for listing in list_backbones() if listing.name == reference), None)
-    if listing is not None:
-        return listing
-    source = reference.partition(":")[0]
-    for entry in entry_points(group=SOURCES_GROUP):
-        if entry.name == source and entry.dist is not None:
-            return Listing(source, entry.dist.name, entry.dist.version, entry.value, None)
+    """The plugin that a backbone comes from; one of distribution "none" for files and modules of your own.
+
+    Only the metadata of that one is read: workers ask for it with every trial.
+    """
+    group, name = (GROUP, reference) if _is_registered(reference) else (SOURCES_GROUP, reference.partition(":")[0])
+    for entry in entry_points(group=group):
+        if entry.name == name and entry.dist is not None:
+            return Listing(name, entry.dist.name, entry.dist.version, entry.value, None)
     return NO_PLUGIN
+
+
+def _is_registered(reference: str) -> bool:
+    return reference in entry_points(group=GROUP).names
+
+
+def _is_from_source(reference: str) -> bool:
+    source, colon, _ = reference.partition(":")
+    return bool(colon) and source in entry_points(group=SOURCES_GROUP).names
 
 
 def _open_from(source: str, rest: str, reference: str) -> Backbone:
@@ -77,11 +116,12 @@ def _open_from(source: str, rest: str, reference: str) -> Backbone:
     if len(owners) > 1:
         raise PluginError(f"The source {source} must be unique, it is registered by {' and '.join(owners)}.")
     try:
-        opened: Callable[[str], Backbone] = entries[0].load()
-        record = opened(rest)
-    except AutotlError:
+        with redirect_stdout(sys.stderr):
+            opened: Callable[[str], Backbone] = entries[0].load()
+            record = opened(rest)
+    except (AutotlError, KeyboardInterrupt):
         raise
-    except Exception as error:  # a plugin may fail in any way
+    except BaseException as error:  # a plugin may fail in any way, also exit
         raise PluginError(
             f"{owners[0]} cannot open {reference}: {type(error).__name__}: {error}. Check what follows the colon."
         ) from error

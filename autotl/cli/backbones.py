@@ -101,9 +101,7 @@ def _description(record: Mapping[str, Any]) -> dict[str, str]:
         "image size": _image_sizes(record),
         "parameters": _parameters(record),
         "ImageNet top-1": "unknown" if top1 is None else f"{top1:.1f} %",
-        "weights": "on this machine"
-        if record["available"]
-        else f"downloaded when first used, {_download_size(record)}",
+        "weights": _where(record),
         "weights from": weights["source"],
         "digest": ", ".join(digests) if digests else "not published",
         "trained on": weights["dataset"],
@@ -112,6 +110,19 @@ def _description(record: Mapping[str, Any]) -> dict[str, str]:
         "paper": record["reference"],
     }
     return {label: value for label, value in lines.items() if value is not None}
+
+
+def _state(item: Mapping[str, Any]) -> str:
+    if not item["weights"]["is_pretrained"]:
+        return "random"
+    return "ready" if item["available"] else "download"
+
+
+def _where(record: Mapping[str, Any]) -> str:
+    state = _state(record)
+    if state == "random":
+        return "none: it begins with random ones"
+    return "on this machine" if state == "ready" else f"downloaded when first used, {_download_size(record)}"
 
 
 def _image_sizes(record: Mapping[str, Any]) -> str:
@@ -156,7 +167,7 @@ def _row(item: Mapping[str, Any]) -> tuple[str, ...]:
     restricted = "" if item["weights"]["restriction"] is None else " (restricted)"
     return (
         item["name"],
-        "ready" if item["available"] else "download",
+        _state(item),
         str(item["image_size"]),
         _parameters(item),
         "" if top1 is None else f"{top1:.1f}",

@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("autotl.cli.predict:evaluate", "Score a model on labelled images."),
     "data": ("autotl.cli.data:data", "Check a data set."),
     "backbones": ("autotl.cli.backbones:backbones", "List and show pretrained networks."),
+    "plugins": ("autotl.cli.plugins:plugins", "List, check and write plugins."),
     "spaces": ("autotl.cli.spaces:spaces", "List and show search spaces."),
     "doctor": ("autotl.cli.doctor:doctor", "See whether this machine is ready."),
 }

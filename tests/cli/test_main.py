@@ -50,7 +50,7 @@ def test_every_command_has_examples_and_json(autotl, words):
         (["search", "photos", "--budget", "10"], "like 90s, 10m or 1h30m, not '10'"),
         (["search", "photos", "--space", "quik"], "Did you mean quick"),
         (["search", "photos", "--seed", "-1"], "seed"),
-        (["backbones", "show", "vgg15"], "Did you mean vgg16"),
+        (["backbones", "show", "vgg-16"], "Did you mean vgg16"),
         (["backbones", "shwo"], "Did you mean 'show'"),
         (["spaces", "show", "standart"], "Did you mean standard"),
         (["status", "nowhere"], "nowhere"),

@@ -1,0 +1,1 @@
+"""Writing a new plugin package from templates."""

@@ -1,0 +1,1 @@
+"""The conformance kit: what autotl relies on in a backbone or a head, as named checks. Plugins use `autotl.testing`."""
