@@ -7,7 +7,7 @@ from autotl.errors import PluginError, TrialError, UsageError
 from autotl.heads.registry import load_head
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import pooled_features
-from autotl.learn.heads import build_head, import_layers, set_linear, set_standardiser
+from autotl.learn.heads import build_head, set_linear, set_standardiser
 from autotl.learn.ledger import Ledger
 from autotl.learn.linear import LinearHead, fit_standardiser
 from autotl.learn.networks import borrow_network, stored_taps
@@ -151,24 +151,3 @@ def install(tmp_path, monkeypatch):
 def test_a_head_that_fails_is_the_plugins_fault(install, name, body, message):
     with pytest.raises(PluginError, match=message):
         build_head(install(name, body), (4,), 3)
-
-
-def test_a_model_with_a_plugins_own_layers_loads_once_they_are_imported(install, tmp_path):
-    import keras
-
-    body = """@keras.saving.register_keras_serializable("own-layers")
-class Doubled(keras.layers.Dense):
-    def call(self, inputs):
-        return 2.0 * super().call(inputs)
-inputs = keras.Input((features,))
-return keras.Model(inputs, Doubled(classes)(inputs))"""
-    config = install("own-layers", body)
-    head = build_head(config, (4,), 3)
-    head.save(tmp_path / "head.keras")
-    keras.saving.get_custom_objects().pop("own-layers>Doubled")  # as in another process
-    with pytest.raises(TypeError, match="Doubled"):
-        keras.saving.load_model(tmp_path / "head.keras", safe_mode=True)
-    import_layers(config)
-    loaded = keras.saving.load_model(tmp_path / "head.keras", safe_mode=True)
-    features = np.ones((2, 4), np.float32)
-    np.testing.assert_array_equal(loaded.predict_on_batch(features), head.predict_on_batch(features))
