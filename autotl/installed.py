@@ -7,7 +7,6 @@ from autotl.backbones.registry import KIND as BACKBONE
 from autotl.backbones.registry import SOURCES_GROUP
 from autotl.entry_points import (
     FAILED,
-    LAYERS_GROUP,
     OK,
     Kind,
     Status,
@@ -24,12 +23,12 @@ CHECKED = (BACKBONE, HEAD)
 KINDS = (
     *CHECKED,
     SOURCE,
-    Kind("layers", LAYERS_GROUP),
     Kind("executor", "autotl.executors"),
     Kind("exporter", "autotl.exporters"),
     Kind("data set", "autotl.datasets"),
     Kind("logger", "autotl.loggers"),
 )
+"""All but `autotl.layers`: those modules import Keras by nature, which would cost a listing seconds."""
 
 
 def list_plugins() -> list[dict[str, Any]]:

@@ -59,7 +59,8 @@ class Backbone:
     build: Callable[[int, str], Any]
     """`build(image_size, weights)` gives a Functional `keras.Model` from RGB 0..255 `[B, S, S, 3]` to a feature map
     `[B, h, w, c]` or tokens `[B, T, c]`, normalisation inside. `weights` is "pretrained", "random" or the path of a
-    `.weights.h5` file of the same network."""
+    `.weights.h5` file of the same network. Where `weights.is_pretrained` is false, "pretrained" raises a PluginError
+    and searches ask for "random"."""
     image_size: int
     """The native resolution, in pixels."""
     min_image_size: int

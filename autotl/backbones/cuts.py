@@ -142,17 +142,16 @@ def split_model(model: Any, cut: Cut | None) -> tuple[Any | None, Any | None]:
     image, output = graph.inputs[0], graph.outputs[0]
     early, late = _sides(graph, cut)
     needed = [tensor for node in late for tensor in node.input_tensors] or [output]
-    made = {id(tensor): tensor for tensor in (image, *(tensor for node in early for tensor in node.outputs))}
-    wanted = {id(tensor): tensor for tensor in needed if id(tensor) in made}
-    constants = [tensor for tensor in wanted.values() if is_constant(tensor, image)]
-    # in the order in which they were made, but what is not of the cut itself (pooled stages) behind
-    alive = [tensor for key, tensor in made.items() if key in wanted and not is_constant(tensor, image)]
+    wanted = {id(tensor) for tensor in needed}
+    made = [image, *(tensor for node in early for tensor in node.outputs)]
+    constants = [tensor for tensor in made if id(tensor) in wanted and is_constant(tensor, image)]
+    alive = [tensor for tensor in made if id(tensor) in wanted and not is_constant(tensor, image)]
     prefix = keras.Model(image, pack(alive), name=f"{graph.name}_prefix")
     if not late:
         return prefix, None
     # Called anew instead of keras.Model(tensor, output): that replaces every use of the operation which made the
     # tensor by the new input, also uses inside the tail (one ReLU layer called twice).
-    features = keras.Input(prefix.output_shape[1:], dtype=prefix.output.dtype, name="features")
+    features = keras.Input(batch_shape=prefix.output_shape, dtype=prefix.output.dtype, name="features")
     known = dict(zip(map(id, alive), unpack(features, alive), strict=True)) | _values(image, constants)
     return prefix, keras.Model(features, run(late, known, output), name=f"{graph.name}_tail")
 

@@ -177,10 +177,17 @@ def _is_stack(layer: Any) -> bool:
 
 
 def _opened(graph: Any, stack: Any) -> Any | None:
-    """The same model with the calls inside a stack in place of the stack; `None` if these are no symbolic calls."""
+    """The same model with the calls inside a stack in place of the stack.
+
+    Gives `None` where these are no symbolic calls, or call a layer that could not be saved by itself: models made from
+    the graph are.
+    """
     try:
         opened = _taken_apart(graph, {id(stack)})
-    except Exception:  # what a layer does may fail in any way on symbolic tensors, or need names twice
+        for layer in opened.layers:
+            if layer not in graph.layers:
+                type(layer).from_config(layer.get_config())
+    except Exception:  # what a foreign layer does may fail in any way
         return None
     same = {id(weight) for weight in opened.weights} == {id(weight) for weight in graph.weights}
     return opened if same and opened.output_shape == graph.output_shape else None
@@ -204,7 +211,8 @@ def _unfold(operation: Any, arguments: Any, options: dict[str, Any]) -> list[Any
     """The outputs of a nested model or of a stack, by calls of what is inside.
 
     `training=` of the call is dropped: Keras replaces it by that of the whole model anyway (`operation_fn` in
-    `keras/src/models/functional.py`).
+    `keras/src/models/functional.py`). What a stack itself decides by `training` is decided as for inference; the layers
+    inside it decide for themselves, as ever.
     """
     import keras
 

@@ -68,6 +68,8 @@ def configuration(config: Mapping[str, Any]) -> str:
         parts.append(f"fine-tuned with the first {100 * config.get('freeze_depth', 0.0):.0f} % frozen")
     else:
         parts.append("frozen")
+    if config.get("weights") == "random":
+        parts.append("with random weights")
     if "pooling" in config:
         parts.append(POOLINGS.get(config["pooling"], str(config["pooling"])))
     parts.append(_head(config))

@@ -6,11 +6,13 @@ are escaped, so that they can neither break a table nor bring in markup.
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+_ABSOLUTE = re.compile(r"^((?:[\w-]+:)?)([/~].*)$", re.DOTALL)  # a source of backbones may stand before the path
 _MARKUP = re.compile(r"([\\`*_\[\]|~$#!])")
 # The identifiers of https://huggingface.co/docs/hub/repositories-licenses that pretrained weights are found under.
 _HUB_LICENCES = {
@@ -32,6 +34,8 @@ def render_card(description: Mapping[str, Any]) -> str:
     optional = {
         key: description.get(key) for key in ("temperature", "command", "parity", "latency", "ancestors", "plugins")
     }
+    if optional["command"] is not None:
+        optional["command"] = _without_folders(str(optional["command"]))
     name = str(description["data"].get("name", "images"))
     data = {**description["data"], "name": Path(name).name or name}  # not whose folders it lay in
     context = {**description, **optional, "data": data, "hub_licence": on_hub, "licence": licence}
@@ -49,6 +53,22 @@ def escape_markdown(value: object) -> str:
 def _one_line(value: object) -> str:
     printable = "".join(character if character.isprintable() else " " for character in str(value))
     return " ".join(printable.split())
+
+
+def _without_folders(command: str) -> str:
+    """A command line whose absolute paths begin at what they name: a card says nothing of the machine it comes from."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation without its end: nobody can run that either
+        return command
+    return shlex.join(_ABSOLUTE.sub(lambda found: found[1] + _end_of(found[2]), word) for word in words)
+
+
+def _end_of(path: str) -> str:
+    """The last part of a path; of a model folder, with the name of its run."""
+    parts = [part for part in path.split("/") if part]
+    named = [at for at, part in enumerate(parts) if part not in ("model", "model.keras")]
+    return "/".join(parts[named[-1] :]) if named else path
 
 
 def _yaml(value: object) -> str:

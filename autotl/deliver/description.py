@@ -78,6 +78,11 @@ def _check_description(description: Any) -> None:
     for key, inside in (("model", "sha256"), ("data", "fingerprint")):
         if not isinstance(description.get(key), dict) or not isinstance(description[key].get(inside), str):
             raise ValueError(f"{key}.{inside} must be a text")
+    plugins = description.get("plugins", [])
+    if not isinstance(plugins, list) or not all(
+        isinstance(item, dict) and isinstance(item.get("distribution"), str) for item in plugins
+    ):
+        raise ValueError("plugins must be a list of objects with a distribution")
 
 
 def sha256_of(path: Path) -> str:

@@ -71,18 +71,6 @@ def head_options(record: Head, config: TrialConfig) -> dict[str, Any]:
     return {**record.defaults, **own, **given}
 
 
-def import_layers(config: TrialConfig) -> None:
-    """Make Keras know the layers that the head of a saved model brings along: they are registered when one is built.
-
-    Only a plugin's head has such layers; the built-in ones load without it.
-
-    Raises:
-        UsageError, PluginError: the plugin is not installed any more, or cannot build the head.
-    """
-    record = load_head(config.head)
-    _build(record, head_options(record, config), 2, 2)
-
-
 def set_standardiser(head: Any, standardiser: Standardiser) -> None:
     """Fix the statistics of the head's standardisation: its output has unit variance in each column.
 

@@ -29,7 +29,7 @@ from autotl.search.plan import (
     space_backbones,
 )
 from autotl.search.recipes import check_recipes
-from autotl.search.request import SearchRequest, absolute, check_request, read_request, references
+from autotl.search.request import SearchRequest, absolute, check_paths, check_request, read_request, references
 from autotl.search.status import read_status
 from autotl.space.files import find_space, read_space
 from autotl.space.options import with_defaults, with_options
@@ -51,7 +51,7 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     """
     started = monotonic()
     check_request(request)
-    space, backbones = _open_space(request, request.space)
+    space, backbones = _open_space(request, request.space, on_event)
     heads = resolve_heads(space)
     cache = _open_cache(request)
     executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
@@ -86,7 +86,7 @@ def resume_search(path: Path, on_event: OnEvent) -> dict[str, Any]:
         return result
     started = monotonic() - status["seconds"]  # what was spent counts toward the budget
     request = read_request(read_json(run.request_path))
-    space, backbones = _open_space(request, str(run.path / "space.toml"), thaw(run))
+    space, backbones = _open_space(request, str(run.path / "space.toml"), on_event, thaw(run))
     plugins = Plugins(backbones, resolve_heads(space))
     executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
     try:
@@ -98,10 +98,15 @@ def resume_search(path: Path, on_event: OnEvent) -> dict[str, Any]:
 
 
 def _open_space(
-    request: SearchRequest, name: str, frozen: dict[str, Backbone] | None = None
+    request: SearchRequest, name: str, on_event: OnEvent, frozen: dict[str, Backbone] | None = None
 ) -> tuple[SearchSpace, dict[str, Backbone]]:
+    def tell(message: str) -> None:
+        on_event({"event": "note", "message": message})
+
     space = narrow(read_space(name), references(request))
-    backbones = resolve_backbones(space_backbones(space), request.accept_licences) if frozen is None else frozen
+    names = space_backbones(space)
+    check_paths(names)
+    backbones = resolve_backbones(names, request.accept_licences, tell) if frozen is None else frozen
     check_recipes(space, backbones)
     return space, backbones
 

@@ -1,11 +1,12 @@
 """From a space to concrete work: which backbones compete, at which image sizes, and a trial's full settings."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from autotl.backbones.contract import Backbone
-from autotl.backbones.registry import list_backbones, load_backbone
-from autotl.errors import AutotlError, UsageError
+from autotl.backbones.registry import KIND, load_backbone
+from autotl.entry_points import examine_entries
+from autotl.errors import UsageError
 from autotl.space.schema import SearchSpace, Stage
 
 INSTALLED = "installed"
@@ -14,12 +15,15 @@ SCALES = {"smaller": 0.75, NATIVE: 1.0, "larger": 8 / 7}
 SIZE_STEP = 16
 
 
-def resolve_backbones(names: Sequence[str], accepted: Collection[str] = ()) -> dict[str, Backbone]:
+def resolve_backbones(
+    names: Sequence[str], accepted: Collection[str] = (), tell: Callable[[str], None] | None = None
+) -> dict[str, Backbone]:
     """The records of the named backbones; "installed" stands for all whose pretrained weights are on this machine.
 
     Args:
         names: of registered backbones, references, or "installed".
         accepted: licences that restrict what may be done with a model, and that the user accepts all the same.
+        tell: told of each installed backbone that is left out because its licence was not accepted.
 
     Raises:
         UsageError: no backbone is left, or one that was asked for by name has a licence that was not accepted.
@@ -31,13 +35,12 @@ def resolve_backbones(names: Sequence[str], accepted: Collection[str] = ()) -> d
             records[name] = load_backbone(name)
             _check_licence(records[name], accepted)
             continue
-        for listing in list_backbones():
-            try:
-                record = load_backbone(listing.name)
-            except AutotlError:
-                continue  # a broken plugin breaks only what asks for it by name
-            if record.available() and record.weights.is_pretrained and _is_free(record, accepted):
+        for record in _ready_backbones():
+            if _is_free(record, accepted):
                 records[record.name] = record
+            elif tell is not None and record.name not in names:
+                licence = record.weights.licence
+                tell(f"{record.label} is left out: its licence {licence} needs --accept-licence {licence}")
     if not records:
         raise UsageError(
             "A search needs a pretrained backbone, and no installed one has its weights on this machine. Install "
@@ -45,6 +48,19 @@ def resolve_backbones(names: Sequence[str], accepted: Collection[str] = ()) -> d
             "backbones list)."
         )
     return dict(sorted(records.items()))
+
+
+def _ready_backbones() -> list[Backbone]:
+    """All whose pretrained weights are on this machine; a broken plugin breaks only what asks for it by name."""
+    records = [status.record for status in examine_entries(KIND) if status.problem is None]
+    return [record for record in records if record.weights.is_pretrained and _is_available(record)]
+
+
+def _is_available(record: Backbone) -> bool:
+    try:
+        return record.available()
+    except Exception:  # a plugin may fail in any way, here while it looks for its weights
+        return False
 
 
 def _is_free(record: Backbone, accepted: Collection[str]) -> bool:

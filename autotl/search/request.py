@@ -2,12 +2,12 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from autotl.backbones.saved import declare, is_saved
+from autotl.backbones.registry import absolute_reference, is_path
 from autotl.errors import UsageError
 
 METRICS = {"log_loss": "minimize", "accuracy": "maximize", "balanced_accuracy": "maximize", "macro_f1": "maximize"}
@@ -51,7 +51,7 @@ def check_request(request: SearchRequest) -> SearchRequest:
         raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")
     if not 0 <= request.seed < 2**31:
         raise UsageError(f"A seed is a whole number from 0 to 2147483647, not {request.seed}.")
-    if request.normalisation is not None and not any(is_saved(name) for name in request.backbones):
+    if request.normalisation is not None and not any(is_path(name) for name in request.backbones):
         raise UsageError("A normalisation is declared for networks of your own. Give --backbone my-network.keras too.")
     return request
 
@@ -62,7 +62,22 @@ def references(request: SearchRequest) -> list[str]:
     Raises:
         UsageError: the normalisation that was declared is none.
     """
-    return [declare(name, request.normalisation) if is_saved(name) else name for name in request.backbones]
+    return [absolute_reference(name, request.normalisation) for name in request.backbones]
+
+
+def check_paths(names: Sequence[str]) -> None:
+    """Insist that the backbones of a space mean the same in every folder: a run keeps a copy of the space.
+
+    Raises:
+        UsageError: one is a relative path.
+    """
+    for name in names:
+        meant = absolute_reference(name)
+        if meant != name and not Path(name).is_absolute():
+            raise UsageError(
+                f"A search space names networks of your own by absolute paths, {name} is relative. Write {meant}, "
+                "or leave it out of the file and add --backbone."
+            )
 
 
 def read_request(values: Mapping[str, Any]) -> SearchRequest:

@@ -86,6 +86,19 @@ def custom_layers() -> SimpleNamespace:
             return {**super().get_config(), "depth": self.depth}
 
     @register
+    class NumberedBlock(Block):
+        """One whose configuration does not tell how to make it again."""
+
+        def __init__(self, number: int, **options: Any) -> None:
+            super().__init__(name=f"block{number}", **options)
+
+    @register
+    class UnsavableStack(Stack):
+        def __init__(self, depth: int = 4, **options: Any) -> None:
+            super().__init__(depth, **options)
+            self.blocks = [NumberedBlock(number) for number in range(depth)]
+
+    @register
     class ClosedStack(Stack):
         """One that symbolic calls cannot enter: it looks at values."""
 
@@ -98,7 +111,14 @@ def custom_layers() -> SimpleNamespace:
             spec = keras.KerasTensor(x.shape, x.dtype)
             return spec, [keras.KerasTensor(x.shape, x.dtype) for _ in range(self.depth)]
 
-    return SimpleNamespace(Embedding=Embedding, Block=Block, Table=Table, Stack=Stack, ClosedStack=ClosedStack)
+    return SimpleNamespace(
+        Embedding=Embedding,
+        Block=Block,
+        Table=Table,
+        Stack=Stack,
+        UnsavableStack=UnsavableStack,
+        ClosedStack=ClosedStack,
+    )
 
 
 def names(model: Any) -> list[str]:

@@ -69,8 +69,9 @@ def test_a_layer_that_stacks_most_of_a_network_is_looked_into(networks: SimpleNa
 
 
 @pytest.mark.keras
-def test_a_stack_that_cannot_be_looked_into_stays_whole(networks: SimpleNamespace) -> None:
-    model = transformer(networks, "ClosedStack")
+@pytest.mark.parametrize("kind", ["ClosedStack", "UnsavableStack"])
+def test_a_stack_that_cannot_be_looked_into_stays_whole(networks: SimpleNamespace, kind: str) -> None:
+    model = transformer(networks, kind)
     assert networks.names(model)[-2:] == ["encoder", "norm"]
 
 

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from autotl.backbones.contract import Backbone
-from autotl.backbones.registry import GROUP, list_backbones, load_backbone
+from autotl.backbones.registry import (
+    GROUP,
+    SOURCES_GROUP,
+    absolute_reference,
+    is_path,
+    list_backbones,
+    load_backbone,
+    owner_of,
+)
 from autotl.errors import PluginError, UsageError
 
 RECORD = """
@@ -26,13 +34,15 @@ class Site:
     def __init__(self, path: Path):
         self.path = path
 
-    def install(self, distribution: str, name: str, module: str, code: str, *, directory: str = "dist-info") -> str:
+    def install(
+        self, distribution: str, name: str, module: str, code: str, *, directory: str = "dist-info", group: str = GROUP
+    ) -> str:
         (self.path / f"{module}.py").write_text(RECORD + code)
         metadata = self.path / f"{distribution.replace('-', '_')}-1.2.{directory}"
         metadata.mkdir(exist_ok=True)
         content = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n"
         (metadata / ("METADATA" if directory == "dist-info" else "PKG-INFO")).write_text(content)
-        (metadata / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {module}:THING\n")
+        (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:THING\n")
         return name
 
 
@@ -129,3 +139,81 @@ def test_an_unknown_name_suggests_the_nearest_and_lists_what_is_installed(site: 
         UsageError, match=r"no backbone 'wundernet'\. Did you mean wonder-net\? Installed: .*wonder-net"
     ):
         load_backbone("wundernet")
+
+
+SOURCE = """
+def THING(rest):
+    if rest == "nothing":
+        raise LookupError("no such network")
+    return record("other" if rest == "misnamed" else f"{SOURCE_NAME}:{rest}")
+"""
+
+
+def install_source(site: Site, distribution: str, name: str, module: str) -> None:
+    site.install(distribution, name, module, SOURCE.replace("SOURCE_NAME", repr(name)), group=SOURCES_GROUP)
+
+
+def test_a_source_opens_what_follows_its_colon(site: Site) -> None:
+    install_source(site, "fake-zoo", "zoo", "fake_zoo")
+    assert load_backbone("zoo:lions/one").name == "zoo:lions/one"
+    owner = owner_of("zoo:lions/one")
+    assert (owner.distribution, owner.version) == ("fake-zoo", "1.2")
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"), [("nothing", r"fake-zoo cannot open .*no such network"), ("misnamed", "called pets:misnamed")]
+)
+def test_a_source_that_fails_is_named(site: Site, rest: str, message: str) -> None:
+    install_source(site, "fake-zoo", "pets", "fake_pets")
+    with pytest.raises(PluginError, match=message):
+        load_backbone(f"pets:{rest}")
+
+
+def test_a_source_of_two_distributions_is_a_problem_that_names_both(site: Site) -> None:
+    install_source(site, "fake-one", "farm", "fake_farm_one")
+    install_source(site, "fake-two", "farm", "fake_farm_two")
+    with pytest.raises(PluginError, match=r"farm must be unique.*fake-one and fake-two"):
+        load_backbone("farm:cow")
+
+
+def test_a_registered_name_wins_over_a_source_and_over_a_file(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("fake-nets", "circus:lion", "fake_circus_net", "THING = record('circus:lion')")
+    install_source(site, "fake-zoo", "circus", "fake_circus")
+    site.install("fake-files", "mine.keras", "fake_mine_net", "THING = record('mine.keras')")
+    (tmp_path / "mine.keras").touch()
+    monkeypatch.chdir(tmp_path)
+    assert owner_of("circus:lion").distribution == "fake-nets"
+    assert load_backbone("circus:lion").name == "circus:lion"
+    assert load_backbone("mine.keras").name == "mine.keras"
+    assert not is_path("mine.keras") and is_path("./mine.keras")
+    assert absolute_reference("mine.keras", "unit") == "mine.keras"
+
+
+def test_a_reference_can_mean_the_same_in_every_folder(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_source(site, "fake-zoo", "park", "fake_park")
+    (tmp_path / "bears").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute_reference("vgg16") == "vgg16"
+    assert absolute_reference("my.keras", "unit") == f"{tmp_path}/my.keras?normalisation=unit"
+    assert absolute_reference("my.keras?normalisation=torch", "unit") == f"{tmp_path}/my.keras?normalisation=torch"
+    assert absolute_reference("runs/birds", "unit") == f"{tmp_path}/runs/birds"
+    assert absolute_reference("park:bears") == f"park:{tmp_path}/bears"
+    assert absolute_reference("park:kaggle://bears") == "park:kaggle://bears"
+    assert absolute_reference("park:") == "park:"
+    assert absolute_reference("my_models:Network") == "my_models:Network"
+    assert all(absolute_reference(name) == name for name in (absolute_reference("my.keras", "unit"), "park:/bears"))
+
+
+def test_files_and_modules_of_your_own_have_no_plugin() -> None:
+    assert {owner_of(name).distribution for name in ("/home/me/my.keras", "my_models:Network")} == {"none"}
+
+
+def test_a_name_that_is_nothing_says_what_it_could_be() -> None:
+    with pytest.raises(UsageError, match="source or a Python module"):
+        load_backbone("no-such-source:something")
+    with pytest.raises(UsageError, match="There is no backbone 'vgg-16'"):
+        load_backbone("vgg-16")

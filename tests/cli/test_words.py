@@ -34,3 +34,19 @@ def test_configurations_in_words():
 
 def test_a_configuration_with_nothing_in_it_has_words_too():
     assert configuration({}) and brief({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ("vgg16", "vgg16"),
+        ("/home/me/my-network.keras?normalisation=unit", "my-network"),
+        ("/data/runs/birds-2026/model", "birds-2026"),
+        ("/data/runs/birds-2026", "birds-2026"),
+        ("kerashub:/presets/my-vit", "kerashub:my-vit"),
+        ("my_models:MyHyperModel", "my_models:MyHyperModel"),
+    ],
+)
+def test_a_network_of_your_own_is_called_by_its_file_or_run(reference, shown):
+    assert brief({"backbone": reference}) == shown
+    assert configuration({"backbone": reference}).startswith(f"{shown} at")

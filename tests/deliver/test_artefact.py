@@ -1,12 +1,15 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from autotl.data.decode import RESIZE_RULE
-from autotl.deliver.artefact import open_artefact, write_artefact
-from autotl.errors import AutotlError, UsageError
+from autotl.deliver.artefact import load_file, open_artefact, write_artefact
+from autotl.errors import AutotlError, PluginError, UsageError
 
 
 def rewrite(folder, **changes):
@@ -167,3 +170,53 @@ def test_a_file_that_is_no_model_does_not_load(model_folder):
 
     with pytest.raises(AutotlError, match="safe mode"):
         load_model(open_artefact(model_folder))
+
+
+LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable(package="fake_layers")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+"""
+SAVE = """
+import sys, keras
+from fake_layers import Doubled
+inputs = keras.Input((4,))
+keras.Model(inputs, Doubled()(inputs)).save(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder on the import path with an installed plugin that registers a layer."""
+    folder = tmp_path / "site"
+    metadata = folder / "fake_layers-1.2.dist-info"
+    metadata.mkdir(parents=True)
+    (folder / "fake_layers.py").write_text(LAYERS)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-layers\nVersion: 1.2\n")
+    (metadata / "entry_points.txt").write_text("[autotl.layers]\nlayers = fake_layers\n")
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.mark.keras
+def test_the_layers_of_the_plugins_that_a_model_names_are_there_before_it_is_loaded(site, tmp_path):
+    subprocess.run([sys.executable, "-c", SAVE, str(tmp_path / "m.keras")], check=True, cwd=site)
+    with pytest.raises(AutotlError, match="safe mode"):
+        load_file(tmp_path / "m.keras")
+    model = load_file(tmp_path / "m.keras", [{"distribution": "fake-layers", "version": "1.2"}])
+    assert float(model(np.full((1, 4), 1.5))[0][0]) == 3.0
+
+
+def test_a_plugin_that_a_model_needs_and_that_is_not_installed_is_named(tmp_path):
+    with pytest.raises(PluginError, match=r"gone-nets 1\.2, which is not installed. Run: pip install gone-nets"):
+        load_file(tmp_path / "m.keras", [{"distribution": "gone-nets", "version": "1.2"}])
+
+
+@pytest.mark.parametrize("plugins", ["fake-layers", [{"module": "os"}], [["fake-layers"]]])
+def test_a_description_with_damaged_plugins_is_refused(model_folder, plugins):
+    rewrite(model_folder, plugins=plugins)
+    with pytest.raises(AutotlError, match="plugins must be a list"):
+        open_artefact(model_folder)

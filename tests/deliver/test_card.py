@@ -70,6 +70,40 @@ def test_a_licence_that_the_hub_does_not_know_is_given_by_name(card_of):
     assert 'license: other\nlicense_name: "My own: licence"' in text
 
 
+def test_the_ancestors_of_an_adapted_network_are_named_with_their_licences(card_of):
+    birds = {
+        "name": "birds-2026", "backbone": "efficientnet-lite0", "sha256": "cd" * 32, "data_fingerprint": "ef" * 8,
+        "licences": [{"of": "weights of efficientnet-lite0", "licence": "Apache-2.0"}],
+    }  # fmt: skip
+    mine = {"name": "mine", "backbone": None, "sha256": "12" * 32, "data_fingerprint": None, "licences": []}
+    card = card_of(ancestors=[birds, mine])
+    assert "the nearest first" in card
+    assert f"| birds-2026 | efficientnet-lite0 | {'cd' * 32} | {'ef' * 8} | weights of efficientnet-lite0: " in card
+    assert card.index("| birds-2026 |") < card.index("| mine | unknown |")
+    assert "nearest first" not in card_of()
+
+
+def test_a_restriction_and_the_plugins_to_install_are_on_the_card(card_of):
+    weights = {"source": "x", "sha256": None, "licence": "X", "dataset": "x", "restriction": "No commercial use."}
+    plugins = [{"distribution": "my-nets", "version": "1.2"}]
+    card = card_of(backbone={"name": "b", "weights": weights}, plugins=plugins)
+    assert "**Restricted:** No commercial use." in card
+    assert "To load it, install my-nets 1.2" in card
+
+
+def test_the_command_on_the_card_says_nothing_of_the_machine(card_of):
+    card = card_of(
+        command="autotl search /home/me/photos --space quick --backbone '/home/me/a b.keras?normalisation=unit' "
+        "--backbone /data/runs/birds/model --backbone kerashub:/opt/presets/vit --seed 0"
+    )
+    assert (
+        "autotl search photos --space quick --backbone 'a b.keras?normalisation=unit' --backbone birds/model "
+        "--backbone kerashub:vit --seed 0"
+    ) in card
+    assert "/home/me" not in card and "/data" not in card and "/opt" not in card
+    assert "it's" in card_of(command="it's")
+
+
 def test_class_names_can_neither_break_a_table_nor_bring_in_markup(card_of):
     plain, hostile = card_of(["x"] * len(HOSTILE)), card_of(HOSTILE)
     assert tables(hostile) == tables(plain)

@@ -1,5 +1,7 @@
 """A resumed run has the plugins that it began with."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,31 @@ def test_other_weights_are_refused(frozen: Run) -> None:
     change(frozen, "backbones", weights="0" * 64)
     with pytest.raises(UsageError, match="have changed"):
         thaw(frozen)
+
+
+def test_the_order_of_the_choices_stays(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", {"dataset": "images"})
+    freeze(run, {name: load_backbone(name) for name in ("vgg16", LITE, "resnet50")}, {})
+    thawed = thaw(run)
+    assert thawed is not None and list(thawed) == ["vgg16", LITE, "resnet50"]
+
+
+def test_a_network_of_your_own_that_changed_or_is_gone_is_refused(tmp_path: Path) -> None:
+    path, run = tmp_path / "mine.keras", create_run(tmp_path / "run", {"dataset": "images"})
+    write_network(path, 64)
+    name = f"{path}?normalisation=unit"
+    freeze(run, {name: load_backbone(name)}, {})
+    assert thaw(run) is not None
+    write_network(path, 96)
+    with pytest.raises(UsageError, match=r"those of mine have changed. Put the old file back"):
+        thaw(run)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"one is gone: .*mine\.keras is none"):
+        thaw(run)
+
+
+def write_network(path: Path, side: int) -> None:
+    """A file as Keras writes it, without the weights: nothing here builds it."""
+    image = {"class_name": "InputLayer", "module": "keras.layers", "config": {"batch_shape": [None, side, side, 3]}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": {"layers": [image]}}))

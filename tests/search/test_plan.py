@@ -45,6 +45,60 @@ freeze_depth = { choice = [0.6, 0.8] }
 epochs = { choice = [7, 9] }
 """
 
+RESTRICTED = """
+from autotl.backbones.contract import Backbone, Weights
+
+def broken():
+    raise OSError("the disk is gone")
+
+def record(name, licence, restriction, available=lambda: True):
+    return Backbone(
+        name=name, build=lambda image_size, weights: None, image_size=64, min_image_size=32, parameters=1,
+        weights=Weights("PyPI", None, licence, "nothing", restriction), imagenet_top1=None, reference="",
+        available=available,
+    )
+
+FREE = record("free-net", "MIT", None)
+BOUND = record("bound-net", "Meta-X", "No military use.")
+AWAY = record("away-net", "Meta-X", "No military use.", lambda: False)
+SICK = record("sick-net", "MIT", None, broken)
+"""
+
+
+@pytest.fixture
+def bound_nets(tmp_path, monkeypatch):
+    """An installed plugin with networks whose licence restricts their use."""
+    metadata = tmp_path / "bound_nets-1.2.dist-info"
+    metadata.mkdir()
+    (tmp_path / f"bound_nets_{tmp_path.name}.py").write_text(RESTRICTED)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bound-nets\nVersion: 1.2\n")
+    names = [f"{name}-net = bound_nets_{tmp_path.name}:{name.upper()}" for name in ("free", "bound", "away", "sick")]
+    (metadata / "entry_points.txt").write_text("\n".join(["[autotl.backbones]", *names, ""]))
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_restricting_licence_must_be_accepted_by_name(bound_nets):
+    with pytest.raises(UsageError, match=r"bound-net.*Meta-X: No military use\..*--accept-licence Meta-X"):
+        resolve_backbones(["free-net", "bound-net"])
+    with pytest.raises(UsageError, match="--accept-licence Meta-X"):
+        resolve_backbones(["bound-net"], ["MIT", "Meta-Y"])
+    assert list(resolve_backbones(["bound-net", "free-net"], ["Meta-X"])) == ["bound-net", "free-net"]
+
+
+def test_of_the_installed_ones_those_whose_licence_was_not_accepted_are_left_out_with_a_word(bound_nets):
+    told = []
+    found = resolve_backbones(["installed"], (), told.append)
+    assert "free-net" in found and "bound-net" not in found
+    assert told == ["bound-net is left out: its licence Meta-X needs --accept-licence Meta-X"]
+    assert "bound-net" in resolve_backbones(["installed"], ["Meta-X"], told.append)
+    assert len(told) == 1
+
+
+def test_a_plugin_that_fails_while_it_looks_for_its_weights_breaks_nothing(bound_nets):
+    found = resolve_backbones(["installed"])
+    assert "sick-net" not in found and "efficientnet-lite0" in found
+    assert "sick-net" in resolve_backbones(["sick-net"])
+
 
 @pytest.fixture(scope="module")
 def backbones():

@@ -1,11 +1,21 @@
 """What a request may say, and that a run directory gives it back."""
 
 import json
+import shlex
 
 import pytest
 
+from autotl.cli.search import search
 from autotl.errors import UsageError
-from autotl.search.request import SearchRequest, absolute, check_request, read_request
+from autotl.search.request import (
+    SearchRequest,
+    absolute,
+    check_paths,
+    check_request,
+    command_line,
+    read_request,
+    references,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +29,8 @@ from autotl.search.request import SearchRequest, absolute, check_request, read_r
         ({"jobs": 0}, "at least one job"),
         ({"seed": -1}, "from 0 to 2147483647, not -1"),
         ({"seed": 2**31}, "not 2147483648"),
+        ({"normalisation": "unit"}, "Give --backbone my-network.keras too"),
+        ({"normalisation": "unit", "backbones": ("vgg16",)}, "networks of your own"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused_with_what_was_given(fields, message):
@@ -38,7 +50,10 @@ def test_a_budget_that_is_no_number_is_refused():
 
 
 def test_a_request_survives_the_run_directory():
-    request = SearchRequest("photos", space="flat", trials=7, budget=90.0, seed=3, backbones=("a", "b"), jobs=2)
+    request = SearchRequest(
+        "photos", space="flat", trials=7, budget=90.0, seed=3, backbones=("a", "b.keras"), jobs=2, normalisation="unit",
+        accept_licences=("CC-BY-NC-4.0", "X"),
+    )  # fmt: skip
     assert read_request(json.loads(json.dumps(request.to_json()))) == request
 
 
@@ -56,3 +71,45 @@ def test_a_path_becomes_absolute_and_a_named_set_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert absolute(SearchRequest("photos")).dataset == str(tmp_path / "photos")
     assert absolute(SearchRequest("sample:clipart")).dataset == "sample:clipart"
+
+
+def test_networks_of_your_own_are_the_same_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    request = SearchRequest(
+        "photos", normalisation="unit", backbones=("vgg16", "my.keras", "other.keras?normalisation=torch", "runs/birds")
+    )
+    meant = [
+        "vgg16", f"{tmp_path}/my.keras?normalisation=unit", f"{tmp_path}/other.keras?normalisation=torch",
+        f"{tmp_path}/runs/birds",
+    ]  # fmt: skip
+    recorded = absolute(request)
+    assert references(request) == list(recorded.backbones) == meant
+    monkeypatch.chdir("/")
+    assert references(read_request(json.loads(json.dumps(recorded.to_json())))) == meant
+
+
+def test_a_normalisation_that_is_none_is_refused_with_the_modes():
+    with pytest.raises(UsageError, match="inside, unit, symmetric, caffe, torch, not 'imagenet'"):
+        references(SearchRequest("photos", backbones=("my.keras",), normalisation="imagenet"))
+
+
+def test_a_space_names_networks_of_your_own_by_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_paths(["vgg16", "installed", "/home/me/my.keras?normalisation=unit"])
+    with pytest.raises(UsageError, match=f"nets/my.keras.* is relative. Write {tmp_path}/nets/my.keras"):
+        check_paths(["vgg16", "nets/my.keras?normalisation=unit"])
+
+
+def test_the_command_that_repeats_a_search_is_read_as_the_same_request():
+    request = SearchRequest(
+        "my photos", space="flat", trials=7, budget=90.0, seed=3, backbones=("vgg16", "my.keras"), metric="accuracy",
+        normalisation="unit", accept_licences=("CC-BY-NC-4.0", "My licence"),
+    )  # fmt: skip
+    program, command, *arguments = shlex.split(command_line(request))
+    assert (program, command) == ("autotl", "search")
+    given = search.make_context("search", arguments).params
+    assert {name: given[name] for name in ("dataset", "space", "trials", "seed", "metric")} == {
+        "dataset": "my photos", "space": "flat", "trials": 7, "seed": 3, "metric": "accuracy"
+    }  # fmt: skip
+    assert (given["backbones"], given["normalisation"]) == (request.backbones, "unit")
+    assert (given["accept_licences"], given["budget"]) == (request.accept_licences, "90s")
