@@ -186,7 +186,7 @@ def import_layers(distributions: Sequence[Mapping[str, Any]]) -> None:
         distributions: `{"distribution", "version"}` of each plugin that had a part in a model.
 
     Raises:
-        PluginError: one of them is not installed.
+        PluginError: one of them is not installed, or is broken.
     """
     for item in distributions:
         name = str(item["distribution"])
@@ -198,4 +198,10 @@ def import_layers(distributions: Sequence[Mapping[str, Any]]) -> None:
                 f"Run: pip install {name}"
             ) from error
         for entry in found.entry_points.select(group=LAYERS_GROUP):
-            import_module(entry.value)
+            try:
+                import_module(entry.value)
+            except Exception as error:
+                raise PluginError(
+                    f"The layers of {name} cannot be imported from {entry.value}: {type(error).__name__}: {error}. "
+                    f"Install a working version of {name}."
+                ) from error

@@ -86,17 +86,17 @@ def custom_layers() -> SimpleNamespace:
             return {**super().get_config(), "depth": self.depth}
 
     @register
-    class NumberedBlock(Block):
-        """One whose configuration does not tell how to make it again."""
+    class UnsavableBlock(Block):
+        """One with a configuration that its constructor refuses, as KerasHub's `ViTEncoderBlock` has it."""
 
-        def __init__(self, number: int, **options: Any) -> None:
-            super().__init__(name=f"block{number}", **options)
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "key_width": 4}
 
     @register
     class UnsavableStack(Stack):
         def __init__(self, depth: int = 4, **options: Any) -> None:
             super().__init__(depth, **options)
-            self.blocks = [NumberedBlock(number) for number in range(depth)]
+            self.blocks = [UnsavableBlock(name=f"block{number}") for number in range(depth)]
 
     @register
     class ClosedStack(Stack):
