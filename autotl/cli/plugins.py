@@ -13,6 +13,7 @@ from autotl.cli.noise import muted_libraries
 from autotl.cli.output import emit, is_verbose, standard_options, visible
 
 LINE_WIDTH = 100
+MAX_NAMES = 12  # of a kind and a distribution, for people
 
 
 @click.group()
@@ -105,7 +106,8 @@ def _write_distribution(item: Mapping[str, Any]) -> None:
             working.setdefault(entry["kind"], []).append(visible(entry["name"]))
     for kind, names in working.items():
         count = f"{len(names)} {kind}" if len(names) == 1 else f"{len(names)} {kind}s"
-        click.echo(_wrapped(f"ok: {count}: {', '.join(names)}"))
+        more = f", and {len(names) - MAX_NAMES} more (--json has all)" if len(names) > MAX_NAMES else ""
+        click.echo(_wrapped(f"ok: {count}: {', '.join(names[:MAX_NAMES])}{more}"))
     for entry in item["entries"]:
         if entry["status"] != "ok":
             click.echo(_wrapped(f"{entry['status']}: {entry['kind']} {visible(entry['name'])}: {entry['problem']}"))
