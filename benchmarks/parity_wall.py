@@ -1,6 +1,6 @@
 """Every backbone, split at every stage, against the whole: prefix and tail must compute what the network computes.
 
-    python benchmarks/parity_wall.py --all
+    python benchmarks/parity_wall.py --all [--largest 400]
     python benchmarks/parity_wall.py nasnet-mobile resnet50 [--out benchmarks/results]
 
 Each network is built with random weights at its smallest image size, in a process of its own, so that memory is
@@ -11,6 +11,7 @@ images, relative to the largest output.
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -50,13 +51,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names or references of backbones")
     parser.add_argument("--all", action="store_true", help="every registered backbone")
+    parser.add_argument(
+        "--largest", type=float, default=400.0, help="with --all, million parameters; bigger are left out"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)  # how this program calls itself
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(_measure(arguments.names[0])))
         return
-    names = [*arguments.names, *([listing.name for listing in list_backbones()] if arguments.all else [])]
+    names = [*arguments.names, *(_registered(arguments.largest * 1e6) if arguments.all else [])]
     if not names:
         parser.error("name some backbones, or --all")
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -67,6 +71,11 @@ def main() -> None:
         print(" | ".join(_cells(name, rows[name])), flush=True)
         record.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
         record.with_suffix(".md").write_text(_table(rows))
+
+
+def _registered(largest: float) -> list[str]:
+    names = [listing.name for listing in list_backbones() if listing.problem is None]
+    return [name for name in names if (load_backbone(name).parameters or math.inf) <= largest]
 
 
 def _in_a_process(name: str) -> dict[str, Any]:

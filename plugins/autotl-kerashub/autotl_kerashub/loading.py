@@ -69,7 +69,7 @@ def load_folder(
             **_resized(config, image_size, resized_arguments),
             **({} if left_out is None else left_out),
         )
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, ImportError) as error:
         raise PluginError(
             f"KerasHub cannot load {name} from {folder} ({type(error).__name__}: {error}). "
             "Delete that folder and fetch it anew, or save the preset again."

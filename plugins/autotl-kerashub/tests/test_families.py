@@ -1,5 +1,6 @@
 """A small network of every family, opened from a folder: what autotl builds is what KerasHub computes, and cuts."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,32 @@ def test_no_weights_are_copied_where_keras_hub_holds_many(saved: Callable[[str],
     prefix, tail = split_model(model, stage_cuts(model)[0])
     assert prefix is not None and tail is not None
     assert prefix.count_params() + tail.count_params() == model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("config", "output"),
+    [
+        (
+            {
+                "model_type": "vit",
+                "image_size": 32,
+                "patch_size": 8,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "hidden_dropout_prob": 0.0,
+                "attention_probs_dropout_prob": 0.0,
+                "qkv_bias": True,
+            },
+            (None, 17, 16),
+        ),
+        ({"architecture": "mobilenetv3_small_050", "pretrained_cfg": {"input_size": [3, 32, 32]}}, (None, 1, 1, 288)),
+    ],
+)
+def test_architectures_of_transformers_and_timm_are_built(
+    config: dict[str, Any], output: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    record = open_preset(str(tmp_path))
+    assert record.build(32, "random").output_shape == output

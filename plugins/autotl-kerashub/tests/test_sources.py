@@ -236,32 +236,3 @@ def test_weights_of_another_network_are_explained(saved: Callable[[str], Path], 
     shutil.copy(saved("DenseNetBackbone") / "model.weights.h5", folder)
     with pytest.raises(PluginError, match="KerasHub cannot load"):
         open_preset(str(folder)).build(32, "pretrained")
-
-
-@pytest.mark.keras
-@pytest.mark.parametrize(
-    ("config", "output"),
-    [
-        (
-            {
-                "model_type": "vit",
-                "image_size": 32,
-                "patch_size": 8,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "hidden_dropout_prob": 0.0,
-                "attention_probs_dropout_prob": 0.0,
-                "qkv_bias": True,
-            },
-            (None, 17, 16),
-        ),
-        ({"architecture": "mobilenetv3_small_050", "pretrained_cfg": {"input_size": [3, 32, 32]}}, (None, 1, 1, 288)),
-    ],
-)
-def test_architectures_of_transformers_and_timm_are_built(
-    config: dict[str, Any], output: tuple[int | None, ...], tmp_path: Path
-) -> None:
-    record = open_preset(str(write(tmp_path / "preset", config)))
-    assert record.build(32, "random").output_shape == output
