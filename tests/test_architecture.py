@@ -44,7 +44,7 @@ ARROWS = {
         "conformance",
         "installed",
         "authoring",
-    },  # fmt: skip
+    },
     "cli": {"api", "references"},
     "autotl": {"api", "cli"},
 }
