@@ -55,7 +55,7 @@ def stage_cuts(model: Any) -> list[Cut]:
     """Return the cuts worth offering as freeze depths: the ends of stages, and last the output itself.
 
     A stage ends where the resolution changes: the trunk's, for branches never are cuts. A fall of the number of tokens
-    by four is such a change. In networks of one resolution (transformers) stages are regular ends of blocks, at most
+    by four is such a change. In networks of one resolution (transformers) stages are regular ends of blocks, about
     12. Every stage has more parameters before it than the one before.
 
     Around a change of resolution the smallest tensor is taken that still has the whole stage before it, the latest
