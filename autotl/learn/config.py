@@ -10,6 +10,9 @@ RECIPES = ("probe", "finetune", "scratch")
 POOLINGS = ("avg", "max", "both", "gem", "attention")
 TAPS = ("last", "last2", "all")
 AUGMENTATIONS = ("none", "flip", "light", "strong")
+SWITCH = ("off", "on")
+BALANCES = ("none", "weights", "sampling")
+BEST = "best"
 
 Option = str | int | float | bool
 
@@ -30,11 +33,20 @@ class TrialConfig:
     width: int = 256
     depth: int = 1
     dropout: float = 0.2
-    penalty: float = 2e-4
+    penalty: float | str = 2e-4
+    """Of a linear head that is solved; "best" is the best of a whole path of penalties by cross-validation."""
     head_rate: float = 1e-3
     tail_rate: float = 1e-4
+    layer_decay: float = 1.0
+    """What the rate of the tail is multiplied by once for every stage farther from the head."""
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
+    mixup: float = 0.0
+    """Both parameters of the Beta distribution that images of a batch are mixed by; 0 mixes none."""
+    ema: str = "off"
+    """With "on", a running average of the weights is what is evaluated and delivered."""
+    balance: str = "none"
+    """Whether rare classes count as much as frequent ones: by class weights, or by sampling them more often."""
     augmentation: str = "none"
     batch_size: int = 32
     epochs: int = 12
@@ -66,6 +78,8 @@ def read_config(values: Mapping[str, Any]) -> TrialConfig:
         ("pooling", POOLINGS),
         ("taps", TAPS),
         ("augmentation", AUGMENTATIONS),
+        ("balance", BALANCES),
+        ("ema", SWITCH),
     ):
         if getattr(config, name) not in allowed:
             raise TrialError(f"{name} must be one of {', '.join(allowed)}, not {getattr(config, name)!r}.")
@@ -78,6 +92,12 @@ def read_config(values: Mapping[str, Any]) -> TrialConfig:
         )
     if not 0.0 <= config.freeze_depth <= 1.0:
         raise TrialError(f"freeze_depth is the fraction of stages kept frozen, 0 to 1, not {config.freeze_depth}.")
+    if not 0.0 < config.layer_decay <= 1.0:
+        raise TrialError(f"layer_decay is a factor greater than 0 and at most 1, not {config.layer_decay}.")
+    if not 0.0 <= config.mixup <= 10.0:
+        raise TrialError(f"mixup is a number from 0 to 10, not {config.mixup}.")
+    if isinstance(config.penalty, str) and config.penalty != BEST:
+        raise TrialError(f'penalty is a number, or "{BEST}", not {config.penalty!r}.')
     for name in ("image_size", "batch_size", "epochs", "width", "depth"):
         if getattr(config, name) < 1:
             raise TrialError(f"{name} must be at least 1, not {getattr(config, name)}.")

@@ -23,8 +23,8 @@ SIZES = ("smaller", "native", "larger")  # three quarters of a backbone's own si
 
 Name = Literal[
     "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "taps", "head", "width", "depth",
-    "dropout", "penalty", "head_rate", "tail_rate", "weight_decay", "label_smoothing", "augmentation", "batch_size",
-    "epochs",
+    "dropout", "penalty", "head_rate", "tail_rate", "layer_decay", "weight_decay", "label_smoothing", "mixup", "ema",
+    "balance", "augmentation", "batch_size", "epochs",
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 
@@ -68,11 +68,15 @@ DOMAINS: Mapping[str, Domain] = {
     "width": _COUNT,
     "depth": _COUNT,
     "dropout": Domain(low=0.0, high=0.95),
-    "penalty": _RATE,
+    "penalty": Domain(words=("best",), low=0.0, high=1e3),
     "head_rate": _RATE,
     "tail_rate": _RATE,
+    "layer_decay": Domain(low=0.01, high=1.0),
     "weight_decay": _RATE,
     "label_smoothing": Domain(low=0.0, high=0.9),
+    "mixup": Domain(low=0.0, high=10.0),
+    "ema": Domain(words=("on", "off")),
+    "balance": Domain(words=("none", "weights", "sampling")),
     "augmentation": Domain(words=("none", "flip", "light", "strong")),
     "batch_size": _COUNT,
     "epochs": _COUNT,
