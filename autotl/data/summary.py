@@ -23,10 +23,11 @@ def summarise(
 ) -> dict[str, Any]:
     """The report of a check.
 
-    Keys: `dataset`, `layout` {kind, notes}, `files` (labelled, before skipping), `images` (in the manifest), `classes`
-    {name: {train, val, test}}, `skipped` [{path, reason}], `duplicates` {exact and near: {groups, images, listed:
-    [[path]]}, labels_differ: [[{path, label}]]}, `conflicts` [[{path, label}]] (equal bytes, different labels:
-    dropped, but for those in a test split that was given), `leaks` [{split, kept, dropped}],
+    Keys: `dataset`, `given_splits` (those that the data came with), `layout` {kind, notes}, `files` (labelled, before
+    skipping), `images` (in the manifest), `classes` {name: {train, val, test}}, `skipped` [{path, reason}],
+    `duplicates` {exact and near: {groups, images, listed: [[path]]}, labels_differ: [[{path, label}]]}, `conflicts`
+    [[{path, label}]] (equal bytes, different labels: dropped, but for those in a test split that was given), `leaks`
+    [{split, kept, dropped}],
     `similar_across_splits` [[path]] (variants across given splits: kept), `notes` and `formats` {what: count}, `side`
     {smallest, median, largest} in pixels, `fingerprint`, `split_fingerprint`; `check_dataset` adds `decoded` (images
     decoded by this call) and `seconds`.
@@ -37,6 +38,7 @@ def summarise(
     sides = [side for index in usable for side in (records[index].width, records[index].height)]
     return {
         "dataset": dataset,
+        "given_splits": sorted({entry.split for entry in layout.entries if entry.split is not None}),
         "layout": {"kind": layout.kind, "notes": list(layout.notes)},
         "files": len(records),
         "images": len(selection.manifest.samples),

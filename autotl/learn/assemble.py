@@ -3,7 +3,7 @@
 from typing import Any
 
 from autotl.backbones.cuts import stage_cuts
-from autotl.learn.features import as_float
+from autotl.learn.forward import as_float
 from autotl.learn.networks import tap_model
 from autotl.learn.pooling import pool
 

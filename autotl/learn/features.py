@@ -3,29 +3,35 @@
 A store is content-addressed: its key names the images, the network with its weights, the cut, the view and the number
 format, and nothing random precedes it. Whoever needs one opens it, or computes and publishes it; two workers that
 compute the same one race harmlessly, and the lock only saves the second one's work.
+
+A deeper cut is computed from a shallower one that is kept, and its store has the same key and the same bytes as if
+there had been none: `forward.py` says how.
 """
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from autotl.backbones.cuts import Cut
 from autotl.backbones.registry import load_backbone, owner_of
 from autotl.data.arrays import ArrayWriter, find_array, open_array
 from autotl.data.images import image_store_key, open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, key_of
+from autotl.learn.forward import BATCH as BATCH
+from autotl.learn.forward import POOLED, Rows, Stretch, batch_size, plan_pass, run_pass, single_stretch, viewer
+from autotl.learn.forward import as_float as as_float
+from autotl.learn.forward import forward_batches as forward_batches
 from autotl.learn.ledger import Ledger
-from autotl.learn.networks import borrow_network, cut_network, multiply_adds, stored_taps
-from autotl.learn.views import View, view_layers
+from autotl.learn.networks import Network, borrow_network, cut_network, multiply_adds, stage_channels
+from autotl.learn.views import View
 
-FORMAT = 2
-BATCH = 32
+FORMAT = 3
 KIND = "features"
-POOLED = "pooled"
-HIGHEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def pooled_features(sources: Sources, backbone: str, weights: str, image_size: i
 
     The store's header has the `channels` of each stage.
     """
-    return _open_or_compute(sources, Tap(backbone, weights, image_size, POOLED), view)
+    return _open_or_compute(sources, [Tap(backbone, weights, image_size, POOLED)], view)[0]
 
 
 def cut_features(
@@ -73,7 +79,22 @@ def cut_features(
 
     With more taps than the last, `[len(rows), n]`: those that lie before the cut travel with it, pooled.
     """
-    return _open_or_compute(sources, Tap(backbone, weights, image_size, cut, freeze_depth, pooling, taps), view)
+    return _open_or_compute(sources, [Tap(backbone, weights, image_size, cut, freeze_depth, pooling, taps)], view)[0]
+
+
+def prepare_features(
+    sources: Sources, backbone: str, weights: str, image_size: int, view: View, cuts: Sequence[str], pooled: bool
+) -> None:
+    """Have the stores of several cuts, and of the pooled features, of one view: one pass computes all that are missing.
+
+    Whoever will need them all should ask for them at once; `cut_features` and `pooled_features` then find them.
+
+    Args:
+        cuts: names of the network's cuts.
+        pooled: whether the store of pooled features is wanted too.
+    """
+    names = [*cuts, POOLED] if pooled else cuts
+    _open_or_compute(sources, [Tap(backbone, weights, image_size, name) for name in names], view)
 
 
 def _spec(sources: Sources, tap: Tap, view: View) -> dict[str, Any]:
@@ -98,63 +119,101 @@ def plugin_version(backbone: str) -> str:
     return f"{owner.distribution} {owner.version}"
 
 
-def _open_or_compute(sources: Sources, tap: Tap, view: View) -> np.ndarray:
-    spec = _spec(sources, tap, view)
-    key = key_of(spec)
-    store = find_array(sources.cache.find(KIND, key))
-    if store is None:
-        with sources.cache.lock(KIND, key):
-            store = find_array(sources.cache.find(KIND, key))  # another worker may have built it while this one waited
-            if store is None:
-                store = _compute(sources, spec, key, tap, view)
-    sources.ledger.count("bytes_opened", store.nbytes)
-    return store
+def _open_or_compute(sources: Sources, taps: Sequence[Tap], view: View) -> list[np.memmap]:
+    """The stores of some places of one network and view; one pass computes those that are missing."""
+    keys = {tap: key_of(_spec(sources, tap, view)) for tap in taps}
+    stores = {tap: store for tap, key in keys.items() if (store := _find(sources, key)) is not None}
+    missing = {tap: key for tap, key in keys.items() if tap not in stores}
+    with ExitStack() as locks:
+        for key in sorted(missing.values()):  # in one order everywhere, so that no two workers wait for each other
+            locks.enter_context(sources.cache.lock(KIND, key))
+        for tap, key in list(missing.items()):
+            store = _find(sources, key)
+            if store is not None:  # another worker built it while this one waited
+                stores[tap] = store
+                del missing[tap]
+        if missing:
+            stores |= _compute(sources, missing, view)
+    for store in stores.values():
+        sources.ledger.count("bytes_opened", store.nbytes)
+    return [stores[tap] for tap in taps]
 
 
-def _compute(sources: Sources, spec: dict[str, Any], key: str, tap: Tap, view: View) -> np.memmap:
-    """Run the frozen part over the images once and publish what it says."""
-    ledger = sources.ledger
-    with ledger.phase("decode"):
-        images = open_images(sources.manifest, tap.image_size, sources.cache)
-    network = borrow_network(tap.backbone, tap.image_size, tap.weights, ledger)
-    header = {**spec, "multiply_adds": multiply_adds(network.model)}
+def _find(sources: Sources, key: str) -> np.memmap | None:
+    return find_array(sources.cache.find(KIND, key))
+
+
+def _compute(sources: Sources, wanted: Mapping[Tap, str], view: View) -> dict[Tap, np.memmap]:
+    """Run the frozen part over the images once and publish what it says, under the given keys."""
+    ledger, one = sources.ledger, next(iter(wanted))
+    network = borrow_network(one.backbone, one.image_size, one.weights, ledger)
+    parts = len(network.parts)
     with ledger.phase("build"):
-        if tap.name == POOLED:
-            frozen, header["channels"] = stored_taps(network)
-        else:
-            _, frozen, _ = cut_network(network, tap.freeze_depth, tap.pooling, tap.taps)
-        forward = _forward_model(frozen, view)
-    with ledger.phase("forward"), sources.cache.building(KIND) as folder:
-        with ArrayWriter(folder, "float16", forward.output_shape[1:], header) as writer:
-            for outputs in forward_batches(forward, images, sources.rows):
-                writer.append(np.clip(outputs, -HIGHEST, HIGHEST))  # an outlier of an inner stage is no infinity
-        published = sources.cache.publish(KIND, key, folder)
-    ledger.count("images_forwarded", len(sources.rows))
-    sources.cache.evict(keep=published)
-    return open_array(published)
+        stretches, inputs = _plan(sources, network, list(wanted), view)
+        headers = {tap: _header(sources, network, tap, view) for tap in wanted}
+        see = viewer(view, one.image_size)
+    if any(stretch.start is None for stretch in stretches):
+        with ledger.phase("decode"):
+            images = open_images(sources.manifest, one.image_size, sources.cache)
+        inputs[None] = Rows(images, np.asarray(sources.rows))
+    with ledger.phase("forward"), closing(run_pass(stretches, inputs, see, batch_size(one.image_size))) as batches:
+        stores = _write(sources.cache, wanted, headers, batches)
+    count, traces = len(sources.rows), len(network.parts) - parts + (view.strength > 0.0)
+    if traces:
+        ledger.count("traces", traces)
+    ledger.count("images_forwarded", count)
+    for tap in wanted:
+        ledger.count(f"forwarded/{tap.name}", count)
+    ledger.count("multiply_adds_forwarded", count * sum(stretch.multiply_adds for stretch in stretches))
+    ledger.count("bytes_read", sum(rows.nbytes for rows in inputs.values()))
+    return stores
 
 
-def _forward_model(frozen: Any, view: View) -> Any:
-    import keras
+def _plan(
+    sources: Sources, network: Network, taps: Sequence[Tap], view: View
+) -> tuple[list[Stretch], dict[Cut | None, Rows]]:
+    """What to run, and the kept cuts to start from."""
+    kept: dict[Cut, np.ndarray] = {}
+    one = taps[0]
+    if one.taps != "last":  # what travels with a cut is laid out for its own tail: no other pass can go on from it
+        cut, prefix, _ = cut_network(network, one.freeze_depth, one.pooling, one.taps)
+        assert cut is not None
+        return [single_stretch(network, prefix, cut, view)], {}
 
-    image = keras.Input(frozen.input_shape[1:], dtype="uint8")
-    layers = view_layers(view)
-    seen = image if layers is None else layers(image, training=True)
-    return keras.Model(image, frozen(as_float(seen), training=False))
+    def is_kept(cut: Cut) -> bool:
+        store = _find(sources, key_of(_spec(sources, one._replace(name=cut.name), view)))
+        if store is not None:
+            kept[cut] = store  # mapped at once: an eviction cannot come between
+        return store is not None
+
+    names = {tap.name for tap in taps}
+    ends = [cut for cut in network.cuts if cut.name in names]
+    stretches = plan_pass(network, ends, POOLED in names, is_kept, view)
+    starts = {stretch.start for stretch in stretches}
+    return stretches, {cut: Rows(store, np.arange(len(store))) for cut, store in kept.items() if cut in starts}
 
 
-def as_float(images: Any) -> Any:
-    """uint8 to float32 as a plain layer: backbones take floats in 0..255."""
-    import keras
-
-    return keras.layers.Rescaling(1.0, name="to_float")(images)
+def _header(sources: Sources, network: Network, tap: Tap, view: View) -> dict[str, Any]:
+    header = {**_spec(sources, tap, view), "multiply_adds": multiply_adds(network.model)}
+    return {**header, "channels": stage_channels(network)} if tap.name == POOLED else header
 
 
-def forward_batches(model: Any, images: np.ndarray, rows: Sequence[int], batch: int = BATCH) -> Any:
-    """Yield the model's outputs for the given rows, in order, in batches of one shape (the last is padded)."""
-    for start in range(0, len(rows), batch):
-        chunk = images[np.asarray(rows[start : start + batch])]
-        count = len(chunk)
-        if count < batch:
-            chunk = np.concatenate([chunk, np.zeros((batch - count, *chunk.shape[1:]), chunk.dtype)])
-        yield np.asarray(model.predict_on_batch(chunk))[:count]
+def _write(
+    cache: Cache,
+    wanted: Mapping[Tap, str],
+    headers: Mapping[Tap, Mapping[str, Any]],
+    batches: Iterable[Mapping[str, np.ndarray]],
+) -> dict[Tap, np.memmap]:
+    """Write batches as they come, and publish when all are written. Memory holds one batch."""
+    with ExitStack() as building:
+        folders = {tap: building.enter_context(cache.building(KIND)) for tap in wanted}
+        with ExitStack() as writing:
+            writers: dict[Tap, ArrayWriter] = {}
+            for found in batches:
+                for tap in wanted:
+                    rows = found[tap.name]
+                    if tap not in writers:
+                        writer = ArrayWriter(folders[tap], "float16", rows.shape[1:], headers[tap])
+                        writers[tap] = writing.enter_context(writer)
+                    writers[tap].append(rows)
+        return {tap: open_array(cache.publish(KIND, key, folders[tap])) for tap, key in wanted.items()}

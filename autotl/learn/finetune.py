@@ -2,10 +2,12 @@
 
 The head starts at the probe's solution and the tail at its pretrained weights (LP-FT: Kumar et al.,
 https://arxiv.org/abs/2202.10054), so the first steps do not spoil features for the sake of a random head. Batch
-normalisation stays in inference mode. With a cut, every epoch reads cached views and the prefix never runs again;
-without one (nothing frozen) images are augmented afresh.
+normalisation stays in inference mode; what else behaves differently in training (dropout, stochastic depth) does so in
+the tail alone. With a cut, every epoch reads cached views and the prefix never runs again; without one (nothing
+frozen), and where a last fit can afford it, images are augmented afresh in every step.
 """
 
+from bisect import bisect_left
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -13,58 +15,82 @@ from typing import Any
 import numpy as np
 
 from autotl.backbones.cuts import Cut
+from autotl.backbones.graph import calls, flatten, weights_of
 from autotl.data.images import open_images
 from autotl.learn.config import TrialConfig
-from autotl.learn.features import as_float, cut_features
+from autotl.learn.features import cut_features
+from autotl.learn.forward import as_float
 from autotl.learn.heads import build_head
-from autotl.learn.networks import Network, borrow_network, cut_network
+from autotl.learn.modes import in_mode
+from autotl.learn.networks import Network, borrow_network, cut_network, multiply_adds
 from autotl.learn.pooling import pool
 from autotl.learn.probe import architecture, fit_head
 from autotl.learn.task import Task
-from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, train
+from autotl.learn.training import Examples, OnEpoch, ShouldStop, Trainable, compile_trainable, train
 from autotl.learn.views import live_layers, policy_views
 
 HEAD_RATE = 5e-3  # for a head that is trained: a linear one is solved and has no rate
 HEAD_EPOCHS = 20
+BACKWARD = 2  # passes that the gradients of a layer cost: those of its input and those of its kernel
 
 
 def fit_finetune(
-    task: Task, config: TrialConfig, rows: np.ndarray, seed: int, on_epoch: Any = None
+    task: Task,
+    config: TrialConfig,
+    rows: np.ndarray,
+    seed: int,
+    on_epoch: Any = None,
+    *,
+    should_stop: ShouldStop | None = None,
+    fresh: bool = False,
 ) -> tuple[Trainable, Examples, Network, Cut | None]:
     """Fine-tune on `rows`.
 
     Args:
         on_epoch: called as `on_epoch(trainable, examples, epoch)`; training ends when it answers True.
+        should_stop: asked within epochs too; training ends when it answers True.
+        fresh: augment images anew in every step, and run the frozen part on them, instead of reading cached views. It
+            costs a forward pass of the frozen part for each image and step. Without augmentation it changes nothing.
 
     Returns:
         The trained tail with its head, the examples that it reads, the backbone (whose own variables were trained) and
         the cut.
     """
-    ledger = task.ledger
-    head = fit_head(task, _probe_of(config), rows, seed)
-    network = borrow_network(config.backbone, config.image_size, config.weights, ledger)
-    cut, _, _ = cut_network(network, config.freeze_depth)
-    examples = _examples(task, config, cut)
-    network.restore()  # computing a store may have borrowed the network, and memory may hold another trial's tail
-    with ledger.phase("build"):
-        import keras
-
-        keras.utils.set_random_seed(seed)
-        live = config.augmentation if cut is None else "none"
-        trainable = _compiled_tail(network, cut, config.freeze_depth, architecture(config), len(task.classes), live)
-        trainable.model.get_layer("head").set_weights(head.get_weights())
+    trainable, examples, network, cut = open_tail(task, config, rows, seed, fresh)
 
     def after_epoch(epoch: int) -> bool:
         return bool(on_epoch(trainable, examples, epoch))
 
     callback: OnEpoch | None = None if on_epoch is None else after_epoch
-    train(trainable, examples, rows, config, seed, ledger, callback)
+    train(trainable, examples, rows, config, seed, task.ledger, callback, should_stop)
+    return trainable, examples, network, cut
+
+
+def open_tail(
+    task: Task, config: TrialConfig, rows: np.ndarray, seed: int, fresh: bool = False
+) -> tuple[Trainable, Examples, Network, Cut | None]:
+    """What `fit_finetune` begins with and returns, before any training: the head fitted, the network as it came."""
+    ledger = task.ledger
+    head = fit_head(task, _probe_of(config), rows, seed)
+    network = borrow_network(config.backbone, config.image_size, config.weights, ledger)
+    cut, _, _ = cut_network(network, config.freeze_depth)
+    live = config.augmentation if fresh or cut is None else "none"
+    examples = _examples(task, config, None if live != "none" else cut)
+    network.restore()  # computing a store may have borrowed the network, and memory may hold another trial's tail
+    with ledger.phase("build"):
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        stages_frozen = 0 if cut is None else 1 + network.cuts.index(cut)
+        trainable = _compiled_tail(network, stages_frozen, architecture(config), len(task.classes), live)
+        trainable.model.get_layer("head").set_weights(head.get_weights())
     return trainable, examples, network, cut
 
 
 def _probe_of(config: TrialConfig) -> TrialConfig:
     """The probe whose solution the head starts from: of the plain view, which every search has cached by now."""
-    return replace(config, recipe="probe", augmentation="none", head_rate=HEAD_RATE, epochs=HEAD_EPOCHS)
+    plain = replace(config, augmentation="none", mixup=0.0, ema="off")
+    return replace(plain, recipe="probe", head_rate=HEAD_RATE, epochs=HEAD_EPOCHS)
 
 
 def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
@@ -82,20 +108,72 @@ def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
 
 
 @lru_cache(maxsize=3)
-def _compiled_tail(
-    network: Network, cut: Cut | None, freeze_depth: float, shape: TrialConfig, classes: int, live: str
-) -> Trainable:
+def _compiled_tail(network: Network, stages_frozen: int, shape: TrialConfig, classes: int, live: str) -> Trainable:
+    """The trained part with its head: on images where nothing is frozen or images are augmented, else on activations.
+
+    It is the same for all freeze depths that come to one cut.
+    """
     import keras
 
-    _, prefix, tail = cut_network(network, freeze_depth, shape.pooling, shape.taps)
-    if prefix is None:
-        inputs = keras.Input(tail.input_shape[1:], dtype="uint8")
+    depth = stages_frozen / len(network.cuts)
+    cut, prefix, tail = cut_network(network, depth, shape.pooling, shape.taps)
+    cost = 0 if tail is None else (1 + BACKWARD) * multiply_adds(tail)
+    frozen: list[Any] = []
+    if prefix is not None and live == "none":
+        inputs = seen = keras.Input(prefix.output_shape[1:])
+    else:
+        inputs = keras.Input(network.model.input_shape[1:], dtype="uint8")
         layers = live_layers(live, seed=0)
         seen = as_float(inputs if layers is None else layers(inputs))
-    else:
-        inputs = seen = keras.Input(prefix.output_shape[1:])
-    features = seen if tail is None else tail(seen, training=False)
+        if prefix is not None:
+            seen = keras.ops.stop_gradient(in_mode(prefix, training=False, name="frozen")(seen))
+            frozen = prefix.variables
+            cost += multiply_adds(prefix)
+    features = seen if tail is None else tail(seen)
     pooled = pool(features, shape.pooling) if shape.taps == "last" else features
     head = build_head(shape, pooled.shape[1:], classes)
-    model = keras.Model(inputs, head(pooled))
-    return compile_trainable(model, list(head.trainable_variables))
+    model = _model_with_frozen(inputs, head(pooled), frozen)
+    place = "input" if cut is None else cut.name
+    return compile_trainable(model, list(head.trainable_variables), stages_of(network), place, cost)
+
+
+def _model_with_frozen(inputs: Any, outputs: Any, frozen: list[Any]) -> Any:
+    """A Functional model in which some variables do not train.
+
+    They are not marked, for other models train them: a layer has one mark in all models that share it.
+    """
+    import keras
+
+    ids = {id(variable) for variable in frozen}
+    if not ids:
+        return keras.Model(inputs, outputs)
+
+    class PartlyFrozen(keras.Model):  # type: ignore[misc]
+        @property
+        def trainable_variables(self) -> list[Any]:
+            return [variable for variable in super().trainable_variables if id(variable) not in ids]
+
+        @property
+        def trainable_weights(self) -> list[Any]:
+            return self.trainable_variables
+
+        @property
+        def non_trainable_variables(self) -> list[Any]:
+            trained = {id(variable) for variable in self.trainable_variables}
+            return [variable for variable in self.variables if id(variable) not in trained]
+
+    return PartlyFrozen(inputs, outputs)
+
+
+def stages_of(network: Network) -> dict[int, int]:
+    """The stage of every variable of a network, by its `id`, counted from the head: 1 is the last one.
+
+    A stage has the operations up to its cut, in the order of the graph; a layer that is called in several is in the
+    first of them.
+    """
+    ends = [cut.index for cut in network.cuts]
+    stages: dict[int, int] = {}
+    for position, node in enumerate(calls(flatten(network.model))):
+        for variable in weights_of(node.operation):
+            stages.setdefault(id(variable), len(ends) - min(bisect_left(ends, position), len(ends) - 1))
+    return stages

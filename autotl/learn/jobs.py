@@ -17,25 +17,25 @@ from autotl.backbones.registry import load_backbone
 from autotl.errors import TrialError
 from autotl.heads.replay import UnsettledError
 from autotl.learn.config import TrialConfig, read_config
-from autotl.learn.finetune import fit_finetune
-from autotl.learn.folds import make_folds
 from autotl.learn.ledger import Ledger
-from autotl.learn.metrics import fit_temperature, scores, softmax
-from autotl.learn.probe import cross_validate_linear, fit_head, fit_probe, network_multiply_adds
+from autotl.learn.probe import fit_head
 from autotl.learn.task import Task, open_task
+from autotl.learn.trials import Report, make_alarm, run_trial
 
-Report = Callable[[int, float, dict[str, Any]], bool]
-FOLDS = 5
 REFERENCE_IMAGES = 64
+FRESH = ("light", "strong")  # augmentations that the last fit draws anew in every epoch, not from cached views
 
 
 def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Run one job.
 
     Args:
-        payload: `kind` ("trial" or "final"), `config`, `manifest`, `cache {root, max_bytes}`, `seed`, `folder` (for
-            files), `metric`; a trial has `evaluation` ("cross_validation" or "holdout") and `fold_seed` (trials that
-            are to be compared share it: then they are scored on the same folds), a final fit has `temperature`.
+        payload: `kind` (see KINDS), `config`, `manifest`, `cache {root, max_bytes}`,
+            `seed`, `folder` (for files), `metric`; `stop_at`, the time by which fitting ends (seconds since the epoch
+            of the clock). A trial has `evaluation` ("cross_validation", then with `folds` and `repeats`, or "holdout"),
+            `prune` (whether the first fold's epochs are reported) and `fold_seed` (trials that are to be compared
+            share it: then they are scored on the same folds), a final fit has `temperature`, `members` where it is
+            an ensemble ({config, temperature} of each) and `soup` where it averages weights (configurations).
         report: takes (step, score so far, extra) and answers True when the trial is to stop.
 
     Returns:
@@ -48,7 +48,7 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     folder = Path(payload["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(payload, ledger)
-    run = {"trial": _run_trial, "final": _run_final}[payload["kind"]]
+    run = KINDS[payload["kind"]]
 
     def report_and_keep(step: int, value: float, extra: dict[str, Any]) -> bool:
         with (folder / "curve.jsonl").open("a") as curve:
@@ -83,112 +83,22 @@ def _run_settled(
     return {"needs": needs, "of": owner}
 
 
-def _run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    evaluate = {"cross_validation": _cross_validate, "holdout": _hold_out}[payload["evaluation"]]
-    logits, rows, extra = evaluate(task, config, payload, report)
-    labels = task.labels[rows]
-    temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits / temperature)
-    folder = Path(payload["folder"])
-    np.savez(folder / "validation.npz", probabilities=probabilities, rows=rows, labels=labels)
-    measured = scores(probabilities, labels)
-    if "multiply_adds" not in extra:
-        extra = {**extra, "multiply_adds": network_multiply_adds(task, config), "options": dict(config.options)}
-    return {**extra, "score": measured[payload["metric"]], "scores": measured, "temperature": temperature}
+def _run_timing(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from autotl.learn.timing import time_network
+
+    return time_network(task, config)
 
 
-def _score(logits: np.ndarray, labels: np.ndarray, metric: str) -> float:
-    """The metric after calibration: a fine-tuned network's overconfidence is one number, and no reason to reject it."""
-    return float(scores(softmax(logits / fit_temperature(logits, labels)), labels)[metric])
+def _run_stack(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from autotl.learn.stack import score_stack
+
+    return score_stack(payload)
 
 
-def _cross_validate(
-    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Out-of-fold logits of all rows; reports after each fold the score of the folds so far."""
-    seed, metric = payload["seed"], payload["metric"]
-    folds = make_folds(task.labels, task.groups, FOLDS, payload.get("fold_seed", payload["seed"]))
-    if config.is_convex:
-        logits = cross_validate_linear(task, config, folds)
-        report(len(folds), _score(logits, task.labels, metric), {})
-        return logits, task.everything, {"stopped": False, "folds": len(folds)}
-    done: list[np.ndarray] = []
-    logits = np.zeros((len(task.labels), len(task.classes)), np.float32)
-    curve = []
-    extra: dict[str, Any] = {}
-    for number, held_out in enumerate(folds):
-        rows = np.setdiff1d(task.everything, held_out)
-        logits[held_out], extra = _fit(task, config, rows, held_out, seed + number)
-        done.append(held_out)
-        so_far = np.concatenate(done)
-        curve.append(_score(logits[so_far], task.labels[so_far], metric))
-        if report(number + 1, curve[-1], {}):
-            break
-    rows = np.sort(np.concatenate(done))
-    extra = {**extra, "curve": curve, "stopped": len(rows) < len(task.labels), "folds": len(curve)}
-    return logits[rows], rows, extra
+def _run_soup(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from autotl.learn.soups import score_soup
 
-
-def _fit(
-    task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Logits of the held-out rows, and what else is to be told of the model."""
-    if config.recipe == "probe":
-        return fit_probe(task, config, rows, held_out, seed), {}
-    if config.recipe == "scratch":
-        from autotl.learn.scratch import fit_scratch
-
-        fitted = fit_scratch(task, config, rows, held_out, seed, lambda epoch, logits: False)
-        return fitted.logits, fitted.to_json()
-    from autotl.learn.training import predict_logits
-
-    trainable, examples, _, _ = fit_finetune(task, config, rows, seed)
-    return predict_logits(trainable, examples, held_out, task.ledger), {}
-
-
-def _hold_out(
-    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Logits of the validation rows from a fit to the training rows; reports after each epoch."""
-    if config.recipe == "scratch":
-        return _hold_out_scratch(task, config, payload, report)
-    from autotl.learn.training import predict_logits
-
-    seed, metric = payload["seed"], payload["metric"]
-    rows, held_out = task.train, task.validation
-    curve: list[float] = []
-    latest = np.zeros(0)
-    if config.recipe == "probe":
-        latest = fit_probe(task, config, rows, held_out, seed)
-        curve.append(_score(latest, task.labels[held_out], metric))
-        report(1, curve[-1], {})
-        return latest, held_out, {"curve": curve, "stopped": False}
-
-    def after_epoch(trainable: Any, examples: Any, epoch: int) -> bool:
-        nonlocal latest
-        latest = predict_logits(trainable, examples, held_out, task.ledger)
-        curve.append(_score(latest, task.labels[held_out], metric))
-        return report(epoch, curve[-1], {})
-
-    trainable, _, _, cut = fit_finetune(task, config, rows, seed, after_epoch)
-    trained = sum(int(np.prod(variable.shape)) for variable in trainable.model.trainable_variables)
-    extra = {"curve": curve, "stopped": len(curve) < config.epochs, "cut": None if cut is None else cut.name}
-    return latest, held_out, {**extra, "trained_parameters": trained}
-
-
-def _hold_out_scratch(
-    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    from autotl.learn.scratch import fit_scratch
-
-    held_out, curve = task.validation, list[float]()
-
-    def after_epoch(epoch: int, logits: np.ndarray) -> bool:
-        curve.append(_score(logits, task.labels[held_out], payload["metric"]))
-        return report(epoch, curve[-1], {})
-
-    fitted = fit_scratch(task, config, task.train, held_out, payload["seed"], after_epoch)
-    return fitted.logits, held_out, {**fitted.to_json(), "curve": curve}
+    return score_soup(task, config, payload)
 
 
 def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -230,6 +140,12 @@ def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
     from autotl.learn.networks import borrow_network
 
     seed, temperature = payload["seed"], payload["temperature"]
+    if "members" in payload:
+        from autotl.learn.stack import fit_stack
+
+        members = [read_config(member["config"]) for member in payload["members"]]
+        temperatures = [member["temperature"] for member in payload["members"]]
+        return fit_stack(task, members, temperatures, temperature, seed), None
 
     def after_epoch(epoch: int) -> bool:
         report(epoch, float(epoch), {})
@@ -241,12 +157,26 @@ def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         nothing = np.zeros(0, np.int64)
         fitted = fit_scratch(task, config, task.everything, nothing, seed, lambda epoch, _: after_epoch(epoch))
         return finish(fitted.whole.scorer, temperature, "autotl"), fitted.whole.features
-    if config.recipe == "probe":
+    if "soup" in payload:
+        from autotl.learn.soups import fit_soup
+
+        configs = [read_config(each) for each in payload["soup"]]
+        fresh = [each.augmentation in FRESH for each in configs]
+        head, network = fit_soup(task, configs, seed, fresh, make_alarm(payload))
+    elif config.recipe == "probe":
         head = fit_head(task, config, task.everything, seed)
         network = borrow_network(config.backbone, config.image_size, config.weights, task.ledger)
     else:
+        from autotl.learn.finetune import fit_finetune
+
         trainable, _, network, _ = fit_finetune(
-            task, config, task.everything, seed, lambda _tail, _examples, epoch: after_epoch(epoch)
+            task,
+            config,
+            task.everything,
+            seed,
+            lambda _tail, _examples, epoch: after_epoch(epoch),
+            fresh=config.augmentation in FRESH,
+            should_stop=make_alarm(payload),
         )
         head = trainable.model.get_layer("head")
     model = assemble(network.model, head, config.pooling, temperature, "autotl", config.taps)
@@ -259,3 +189,12 @@ def _reference_rows(task: Task) -> np.ndarray:
     if len(rows) == 0:
         raise TrialError("There is no image to compare the saved model with.")
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(REFERENCE_IMAGES, len(rows))).round().astype(int))]
+
+
+KINDS: dict[str, Callable[[Task, TrialConfig, Mapping[str, Any], Report], dict[str, Any]]] = {
+    "trial": run_trial,
+    "final": _run_final,
+    "timing": _run_timing,
+    "stack": _run_stack,
+    "soup": _run_soup,
+}

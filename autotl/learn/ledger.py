@@ -4,11 +4,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-PHASES = ("import", "build", "decode", "forward", "solve", "trace", "train", "evaluate", "save")
-
 
 class Ledger:
-    """Seconds by phase and counts by kind. Phases may nest: an inner one's seconds are not the outer one's."""
+    """Seconds by phase and counts by kind. Phases may nest: an inner one's seconds are not the outer one's.
+
+    Counts of the FeatureStore: `images_forwarded` (once a pass, whatever it gives), `forwarded/PLACE` (a cut's name, or
+    "pooled"), `multiply_adds_forwarded` (images times multiplications of what ran), `bytes_read` (of images and of
+    stores that a pass started from), `bytes_opened` (the size of the stores that a job asked for). Of training:
+    `images_trained`, `trained/PLACE`, `multiply_adds_trained` (backward passes included). `traces` are the graphs that
+    were traced, by either.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

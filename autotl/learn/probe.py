@@ -5,29 +5,31 @@ hundredth of a pass over the images. Attention is trained too, on the cached fea
 """
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from autotl.data.arrays import open_array, read_header
-from autotl.learn.config import TrialConfig
-from autotl.learn.features import cut_features, pooled_features
+from autotl.data.folds import make_folds
+from autotl.learn.balance import class_weights
+from autotl.learn.config import BEST, TrialConfig
 from autotl.learn.heads import build_head, set_linear, set_standardiser
 from autotl.learn.linear import (
-    Basis,
+    Floats,
     LinearHead,
     Standardiser,
-    fit_basis,
-    fit_linear,
-    fit_linear_subsets,
     fit_standardiser,
+    make_heads,
+    share_rows,
+    solve_heads,
 )
-from autotl.learn.networks import borrow_network
-from autotl.learn.pooling import select_pooled
+from autotl.learn.penalty import best_penalty, guess_penalty, held_out_logits
+from autotl.learn.prepared import Prepared, map_views, plain_view, pooled_views, prepare, recorded_multiply_adds
+from autotl.learn.ridge import RidgeFit, best_ridge
 from autotl.learn.task import Task
-from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, smooth_targets, train
-from autotl.learn.views import PLAIN, policy_views
+from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, train
+
+FOLDS = 5  # that choose the penalty of a single fit
 
 
 def fit_probe(
@@ -40,47 +42,53 @@ def fit_probe(
 ) -> np.ndarray:
     """Fit the head on `rows` and return logits `[len(held_out), C]` of the plain view of the others."""
     if config.is_convex:
-        views = _pooled_views(task, config)
-        standardiser, linear = solve_linear(task, config, rows, views)
+        standardiser, linear, _ = solve_linear(task, config, rows, seed)
+        plain = plain_view(task, config)
         with task.ledger.phase("evaluate"):
-            return linear.logits(standardiser(views[0][held_out]))
+            return linear.logits(standardiser(plain[held_out]))
     trainable, examples = _train_head(task, config, rows, seed, on_epoch)
     return predict_logits(trainable, examples, held_out, task.ledger)
 
 
-def cross_validate_linear(task: Task, config: TrialConfig, folds: list[np.ndarray]) -> np.ndarray:
-    """Out-of-fold logits `[N, C]` of a linear head; the heads of all folds are solved together.
+def cross_validate_linear(
+    task: Task, config: TrialConfig, partitions: list[list[np.ndarray]]
+) -> tuple[np.ndarray, float]:
+    """Out-of-fold logits of a linear head, once for each partition of the rows; heads of folds are solved together.
 
-    They share one standardisation: it knows the mean and scale of held-out features, and nothing of their labels.
+    They share one standardisation: it knows the mean and scale of held-out features, and nothing of their labels. With
+    the penalty "best" the first partition chooses it.
+
+    Args:
+        partitions: repeats of a cross-validation, each a list of folds that part the rows.
+
+    Returns:
+        Logits `[len(partitions), N, C]`, and the penalty that was used.
     """
-    views = _pooled_views(task, config)
-    stores = tuple(str(_store(task, config, view).filename) for view in policy_views(config.augmentation))
+    prepared = prepare(task, config)
     with task.ledger.phase("solve"):
-        standardiser, basis = _basis(stores, config.pooling, config.taps)
-        seen = np.ones((len(folds), len(task.labels)), bool)
-        for number, held_out in enumerate(folds):
-            seen[number, held_out] = False
-        targets = smooth_targets(task.labels, len(task.classes), config.label_smoothing)
-        heads = fit_linear_subsets(
-            standardiser(np.concatenate(views)),
-            np.tile(targets, (len(views), 1)),
-            np.tile(seen, (1, len(views))),
-            config.penalty,
-            basis,
-        )
-        logits = np.zeros_like(targets)
-        for head, held_out in zip(heads, folds, strict=True):
-            logits[held_out] = head.logits(standardiser(views[0][held_out]))
-    task.ledger.count("heads_solved", len(folds))
-    return logits
+        penalty, weights = _settle(task, config, prepared, task.everything, partitions[0])
+        logits = [held_out_logits(prepared.basis, weights, partitions[0])]
+        for folds in partitions[1:]:
+            shares = _shares(config, task.labels, _seen(folds), prepared.views)
+            start = np.repeat(weights.mean(axis=1, keepdims=True), len(folds), axis=1)
+            weights = solve_heads(prepared.basis, prepared.targets, shares, penalty, start)
+            logits.append(held_out_logits(prepared.basis, weights, folds))
+    task.ledger.count("heads_solved", sum(len(folds) for folds in partitions))
+    return np.stack(logits), penalty
+
+
+def rank_by_ridge(task: Task, config: TrialConfig) -> RidgeFit:
+    """The best ridge regression of a path by leave-one-group-out: the cheapest honest look at a set of features."""
+    prepared = prepare(task, config)
+    with task.ledger.phase("solve"):
+        return _fit_ridge(task, config, prepared, task.everything)
 
 
 def fit_head(task: Task, config: TrialConfig, rows: np.ndarray, seed: int) -> Any:
     """Fit the head on `rows` and return it as a Keras model, from features as `pool` gives them to logits."""
     if config.is_convex:
-        views = _pooled_views(task, config)
-        standardiser, linear = solve_linear(task, config, rows, views)
-        head = build_head(config, views[0].shape[1:], len(task.classes))
+        standardiser, linear, _ = solve_linear(task, config, rows, seed)
+        head = build_head(config, linear.kernel.shape[:1], len(task.classes))
         set_standardiser(head, standardiser)
         set_linear(head, linear)
         return head
@@ -92,65 +100,78 @@ def fit_head(task: Task, config: TrialConfig, rows: np.ndarray, seed: int) -> An
 
 
 def solve_linear(
-    task: Task, config: TrialConfig, rows: np.ndarray, views: list[np.ndarray]
-) -> tuple[Standardiser, LinearHead]:
-    """Solve for the linear head of some rows, seen in all given views."""
+    task: Task, config: TrialConfig, rows: np.ndarray, seed: int
+) -> tuple[Standardiser, LinearHead, float]:
+    """Solve for the linear head of some rows in all views; with the penalty "best", the best by their own folds.
+
+    Args:
+        rows: positions of the images.
+        seed: of the folds.
+
+    Returns:
+        The standardisation of features, the head on standardised features, and the penalty that was used.
+    """
+    prepared = prepare(task, config, rows)
+    labels = task.labels[rows]
     with task.ledger.phase("solve"):
-        features = np.concatenate([view[rows] for view in views])
-        targets = smooth_targets(task.labels[rows], len(task.classes), config.label_smoothing)
-        standardiser = fit_standardiser(features)
-        linear = fit_linear(standardiser(features), np.tile(targets, (len(views), 1)), config.penalty)
+        penalty, start = config.penalty, None
+        if penalty == BEST:
+            folds = make_folds(labels, task.groups[rows], FOLDS, seed)
+            penalty, weights = _settle(task, config, prepared, rows, folds)
+            start = weights.mean(axis=1, keepdims=True)
+            task.ledger.count("heads_solved", len(folds))
+        shares = _shares(config, labels, np.ones((1, len(rows)), bool), prepared.views)
+        weights = solve_heads(prepared.basis, prepared.targets, shares, float(penalty), start)
     task.ledger.count("heads_solved")
-    return standardiser, linear
+    return prepared.standardiser, make_heads(prepared.basis, weights)[0], float(penalty)
 
 
 def network_multiply_adds(task: Task, config: TrialConfig) -> int:
-    """Multiplications of one image's pass through the backbone, as recorded with its features."""
-    return int(read_header(Path(_store(task, config, PLAIN).filename).parent)["spec"]["multiply_adds"])
+    """Multiplications of one image's pass through the backbone."""
+    return recorded_multiply_adds(task, config)
 
 
-def _pooled_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
-    """Float32 features `[N, D]`, one array for each cached view of the augmentation policy; averages for attention."""
-    return [
-        _load_pooled(str(_store(task, config, view).filename), _stored_pooling(config), config.taps)
-        for view in policy_views(config.augmentation)
-    ]
+def _settle(
+    task: Task, config: TrialConfig, prepared: Prepared, rows: np.ndarray, folds: list[np.ndarray]
+) -> tuple[float, Floats]:
+    """The penalty, chosen if it is "best", and the weights of one head for each fold of the rows."""
+    shares = _shares(config, task.labels[rows], _seen(folds), prepared.views)
+    if config.penalty != BEST:
+        penalty = float(config.penalty)
+        return penalty, solve_heads(prepared.basis, prepared.targets, shares, penalty)
+    guess = guess_penalty(_fit_ridge(task, config, prepared, rows))
+    return best_penalty(prepared.basis, prepared.targets, shares, task.labels[rows], folds, guess)
 
 
-def _stored_pooling(config: TrialConfig) -> str:
-    return "avg" if config.pooling == "attention" else config.pooling  # attention starts as the average
+def _fit_ridge(task: Task, config: TrialConfig, prepared: Prepared, rows: np.ndarray) -> RidgeFit:
+    labels, classes = task.labels[rows], len(task.classes)
+    weights = None if config.balance == "none" else class_weights(labels, classes)[labels]
+    return best_ridge(prepared.basis, labels, task.groups[rows], classes, weights)
 
 
-def _map_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
-    """Float16 feature maps `[N, h, w, c]`, one array for each cached view: what attention pools."""
-    network = borrow_network(config.backbone, config.image_size, config.weights, task.ledger)
-    place = (config.backbone, config.weights, config.image_size, 1.0, network.cuts[-1].name)
-    return [cut_features(task.sources, *place, view) for view in policy_views(config.augmentation)]
+def _seen(folds: list[np.ndarray]) -> NDArray[np.bool_]:
+    """Which rows the head of each fold is fitted to, `[F, n]`."""
+    seen = np.ones((len(folds), sum(len(fold) for fold in folds)), bool)
+    for number, held_out in enumerate(folds):
+        seen[number, held_out] = False
+    return seen
 
 
-def _store(task: Task, config: TrialConfig, view: Any) -> Any:
-    return pooled_features(task.sources, config.backbone, config.weights, config.image_size, view)
-
-
-@lru_cache(maxsize=16)
-def _load_pooled(path: str, pooling: str, taps: str) -> np.ndarray:
-    folder = Path(path).parent
-    return select_pooled(open_array(folder), read_header(folder)["spec"]["channels"], pooling, taps)
-
-
-@lru_cache(maxsize=8)
-def _basis(stores: tuple[str, ...], pooling: str, taps: str) -> tuple[Standardiser, Basis]:
-    """The standardisation and the eigenvectors of all rows in all views: they serve every penalty and every fold."""
-    features = np.concatenate([_load_pooled(store, pooling, taps) for store in stores])
-    standardiser = fit_standardiser(features)
-    return standardiser, fit_basis(standardiser(features))
+def _shares(config: TrialConfig, labels: np.ndarray, seen: NDArray[np.bool_], views: int) -> Floats:
+    """How much each row counts in each head's loss, `[F, N]`. For a solved head balanced sampling is what it is in the
+    mean: weights."""
+    weights = None
+    if config.balance != "none":
+        classes = int(labels.max()) + 1
+        weights = np.stack([class_weights(labels[rows], classes)[labels] for rows in seen])
+    return np.tile(share_rows(seen, weights), (1, views)) / np.float32(views)
 
 
 def _train_head(
     task: Task, config: TrialConfig, rows: np.ndarray, seed: int, on_epoch: OnEpoch | None
 ) -> tuple[Trainable, Examples]:
-    pooled = _pooled_views(task, config)
-    views = _map_views(task, config) if config.pooling == "attention" else pooled
+    pooled = pooled_views(task, config)
+    views = map_views(task, config) if config.pooling == "attention" else pooled
     shape, classes = views[0].shape[1:], len(task.classes)
     with task.ledger.phase("import"):
         import keras
@@ -160,7 +181,7 @@ def _train_head(
         trainable.model.set_weights(build_head(config, shape, classes).get_weights())  # as if it were built anew
         set_standardiser(trainable.model, fit_standardiser(np.concatenate([view[rows] for view in pooled])))
     if config.head == "linear":  # the best one for the average, where attention starts
-        set_linear(trainable.model, solve_linear(task, config, rows, pooled)[1])
+        set_linear(trainable.model, solve_linear(task, config, rows, seed)[1])
     examples = Examples(views, task.labels, classes)
     train(trainable, examples, rows, config, seed, task.ledger, on_epoch)
     return trainable, examples

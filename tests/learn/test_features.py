@@ -9,9 +9,9 @@ from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
 from autotl.learn.config import TrialConfig
-from autotl.learn.features import KIND, cut_features, pooled_features
+from autotl.learn.features import KIND, cut_features, pooled_features, prepare_features
 from autotl.learn.ledger import Ledger
-from autotl.learn.networks import borrow_network, cut_network, stored_taps
+from autotl.learn.networks import borrow_network, cut_network, multiply_adds, stored_taps
 from autotl.learn.pooling import pool, select_pooled
 from autotl.learn.probe import fit_probe
 from autotl.learn.views import MIRRORED, PLAIN, View
@@ -154,3 +154,80 @@ def test_a_store_that_was_evicted_is_computed_again(problem, tmp_path):
     store.rmdir()
     np.testing.assert_array_equal(pooled_features(task.sources, *VGG, PLAIN), before)
     assert forwarded(task) == 2 * len(task.labels)
+
+
+def cut_of(task, number, view=PLAIN):
+    """The store of one of the five cuts, counted from the image."""
+    name = borrow_network("vgg16", 32, "random", Ledger()).cuts[number].name
+    return cut_features(task.sources, *VGG, (number + 1) / 5, name, view)
+
+
+@pytest.mark.parametrize("view", [PLAIN, MIRRORED, View(strength=0.5, seed=1)])
+def test_a_store_is_the_same_whatever_was_in_the_cache_before_it(problem, tmp_path, view):
+    cold, warm = (problem.task(Cache(tmp_path / name, 10**9)) for name in ("cold", "warm"))
+    for number in range(5):
+        cut_of(warm, number, view)
+    for number in reversed(range(5)):
+        np.testing.assert_array_equal(cut_of(cold, number, view), cut_of(warm, number, view))
+
+
+def test_a_deeper_cut_reads_the_kept_one_and_runs_what_lies_between(problem, tmp_path):
+    task = problem.task(Cache(tmp_path, 10**9))
+    network = borrow_network("vgg16", 32, "random", Ledger())
+    kept = cut_of(task, 1)
+    before = dict(task.ledger.counts)
+    cut_of(task, 2)
+    counts = {name: value - before.get(name, 0) for name, value in task.ledger.counts.items()}
+    images = len(task.labels)
+    between = [multiply_adds(cut_network(network, number / 5)[1]) for number in (2, 3)]
+    assert counts["multiply_adds_forwarded"] == images * (between[1] - between[0])
+    assert counts["bytes_read"] == kept.nbytes
+    assert counts[f"forwarded/{network.cuts[2].name}"] == images
+    assert counts["images_forwarded"] == images
+
+
+def test_other_views_and_sizes_are_nothing_to_start_from(problem, tmp_path):
+    task = problem.task(Cache(tmp_path, 10**9))
+    network = borrow_network("vgg16", 32, "random", Ledger())
+    cut_of(task, 1)
+    before = task.ledger.counts["multiply_adds_forwarded"]
+    cut_of(task, 2, MIRRORED)
+    spent = task.ledger.counts["multiply_adds_forwarded"] - before
+    assert spent == len(task.labels) * multiply_adds(cut_network(network, 0.6)[1])
+
+
+def test_one_pass_makes_all_stores_that_are_asked_for_at_once(problem, tmp_path):
+    together, single = (problem.task(Cache(tmp_path / name, 10**9)) for name in ("together", "single"))
+    network = borrow_network("vgg16", 32, "random", Ledger())
+    names = [network.cuts[number].name for number in (1, 2, 3)]
+    prepare_features(together.sources, *VGG, PLAIN, names, pooled=True)
+    assert forwarded(together) == len(together.labels)
+    assert together.ledger.counts["multiply_adds_forwarded"] == len(together.labels) * multiply_adds(network.model)
+    for number in (3, 1, 2):
+        np.testing.assert_array_equal(cut_of(together, number), cut_of(single, number))
+    pooled = pooled_features(together.sources, *VGG, PLAIN)
+    np.testing.assert_array_equal(pooled, pooled_features(single.sources, *VGG, PLAIN))
+    assert forwarded(together) == len(together.labels)
+
+
+def test_only_what_is_missing_is_computed(problem, tmp_path):
+    task = problem.task(Cache(tmp_path, 10**9))
+    network = borrow_network("vgg16", 32, "random", Ledger())
+    cut_of(task, 1)
+    before = task.ledger.counts["multiply_adds_forwarded"]
+    prepare_features(task.sources, *VGG, PLAIN, [network.cuts[1].name, network.cuts[2].name], pooled=False)
+    between = [multiply_adds(cut_network(network, number / 5)[1]) for number in (2, 3)]
+    assert task.ledger.counts["multiply_adds_forwarded"] - before == len(task.labels) * (between[1] - between[0])
+    assert f"forwarded/{network.cuts[1].name}" in task.ledger.counts
+
+
+def test_a_graph_is_traced_once_for_all_views_and_all_deeper_cuts(problem, tmp_path):
+    network = borrow_network("vgg16", 32, "random", Ledger())
+    network.parts.clear()
+    task = problem.task(Cache(tmp_path, 10**9))
+    for number in (1, 2, 3):
+        cut_of(task, number)
+    assert task.ledger.counts["traces"] == 3
+    for number in (3, 2, 1):
+        cut_of(task, number, MIRRORED)
+    assert task.ledger.counts["traces"] == 3

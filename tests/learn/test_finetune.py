@@ -8,12 +8,13 @@ import pytest
 from autotl.data.images import open_images
 from autotl.data.store import Cache
 from autotl.learn.assemble import assemble
+from autotl.learn.averaging import set_trainable_weights, trainable_weights
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import pooled_features
-from autotl.learn.finetune import HEAD_EPOCHS, HEAD_RATE, fit_finetune
+from autotl.learn.finetune import HEAD_EPOCHS, HEAD_RATE, fit_finetune, stages_of
 from autotl.learn.ledger import Ledger
 from autotl.learn.metrics import softmax
-from autotl.learn.networks import borrow_network, cut_network
+from autotl.learn.networks import borrow_network, cut_network, multiply_adds
 from autotl.learn.probe import fit_head, fit_probe
 from autotl.learn.training import predict_logits
 from autotl.learn.views import PLAIN
@@ -153,3 +154,103 @@ def test_training_ends_where_the_callback_says_so(task):
 
     fit_finetune(task, CONFIG, task.train, 1, on_epoch)
     assert epochs == [1]
+
+
+def test_the_stages_of_a_network_are_counted_from_the_head():
+    network = borrow_network("vgg16", 32, "random", Ledger())
+    stages = stages_of(network)
+    found = {}
+    for variable in network.model.trainable_variables:
+        found.setdefault(variable.path.split("_")[0], set()).add(stages[id(variable)])
+    assert found == {"block1": {5}, "block2": {4}, "block3": {3}, "block4": {2}, "block5": {1}}
+
+
+def test_stages_far_from_the_head_train_at_lower_rates(task):
+    config = replace(CONFIG, freeze_depth=0.6, layer_decay=1e-3, weight_decay=0.0, epochs=1)
+    _, network, _ = fit(task, config)
+    moved = {variable.path.split("/")[0]: difference(network, [variable])[0] for variable in kernels(network)}
+    assert moved["block3_conv3"] == 0.0
+    assert 0.0 < moved["block4_conv3"] < 0.01 * moved["block5_conv1"]
+
+
+def kernels(network):
+    return [variable for variable in network.model.trainable_variables if len(variable.shape) > 1]
+
+
+def test_a_trial_that_differs_in_numbers_alone_compiles_nothing(problem, task):
+    fit(task, CONFIG)
+    first = fit(task, CONFIG)[0]
+    others = {"tail_rate": 1e-4, "layer_decay": 0.7, "weight_decay": 0.01, "label_smoothing": 0.1, "mixup": 0.2,
+              "ema": "on", "balance": "weights", "epochs": 1, "freeze_depth": 0.75}  # fmt: skip
+    again = problem.task()
+    logits = fit(again, replace(CONFIG, **others), seed=2)[0]
+    assert "traces" not in again.ledger.counts
+    assert np.abs(logits - first).max() > 1e-3
+
+
+def test_the_ledger_has_what_a_fit_cost(problem):
+    fresh = problem.task()
+    _, network, cut = fit(fresh, CONFIG)
+    _, _, tail = cut_network(network, CONFIG.freeze_depth)
+    images = 2 * 48  # two epochs
+    assert fresh.ledger.counts[f"trained/{cut.name}"] == fresh.ledger.counts["images_trained"] == images
+    assert fresh.ledger.counts["multiply_adds_trained"] == images * 3 * multiply_adds(tail)
+
+
+def test_fresh_images_are_augmented_in_every_step_and_the_frozen_part_stays(problem):
+    config = replace(CONFIG, augmentation="light", epochs=1)
+    task = problem.task()
+    trainable, examples, network, cut = fit_finetune(task, config, task.train, 1, fresh=True)
+    _, prefix, tail = cut_network(network, config.freeze_depth)
+    assert examples.views[0].dtype == np.uint8
+    assert cut.name == "block4_pool"
+    assert "images_forwarded" not in task.ledger.counts  # no views are computed
+    assert max(difference(network, prefix.variables)) == 0.0
+    assert min(difference(network, [v for v in tail.trainable_variables if len(v.shape) > 1])) > 1e-4
+    head = trainable.model.get_layer("head")
+    assert len(trainable.model.trainable_variables) == len(tail.trainable_variables) + len(head.trainable_variables)
+    assert task.ledger.counts["multiply_adds_trained"] == 48 * (3 * multiply_adds(tail) + multiply_adds(prefix))
+    logits = predict_logits(trainable, examples, task.validation, task.ledger)
+    assert all(variable.trainable for variable in prefix.variables)  # whoever trains everything next can
+    again = problem.task()
+    trainable, examples, _, _ = fit_finetune(again, config, again.train, 1, fresh=True)
+    np.testing.assert_array_equal(predict_logits(trainable, examples, again.validation, again.ledger), logits)
+    assert "traces" not in again.ledger.counts
+
+
+def test_without_augmentation_fresh_images_are_the_cached_ones(task):
+    config = replace(CONFIG, epochs=1)
+    cached, _, _ = fit(task, config)
+    trainable, examples, _, _ = fit_finetune(task, config, task.train, 1, fresh=True)
+    np.testing.assert_array_equal(predict_logits(trainable, examples, task.validation, task.ledger), cached)
+
+
+def test_a_soup_of_two_fits_lies_between_them(task):
+    fits = []
+    for seed in (1, 2):  # at low rates: both stay near the point that they started from
+        config = replace(CONFIG, head_rate=1e-4, tail_rate=1e-5)
+        trainable, examples, _, _ = fit_finetune(task, config, task.train, seed)
+        fits.append(trainable_weights(trainable))
+    logits = [logits_with(trainable, examples, weights, task) for weights in fits]
+    middle = logits_with(trainable, examples, [(one + two) / 2 for one, two in zip(*fits, strict=True)], task)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+    assert all(0.0 < np.abs(middle - one).mean() < np.abs(logits[0] - logits[1]).mean() for one in logits)
+
+
+def logits_with(trainable, examples, weights, task):
+    set_trainable_weights(trainable, weights)
+    return predict_logits(trainable, examples, task.validation, task.ledger)
+
+
+def test_a_fit_can_be_stopped_within_its_first_epoch(problem):
+    task = problem.task()
+    config = replace(CONFIG, batch_size=4)
+    epochs = []
+
+    def on_epoch(trainable, examples, epoch):
+        epochs.append(epoch)
+        return False
+
+    fit_finetune(task, config, task.train, 1, on_epoch, should_stop=lambda: True)
+    assert epochs == [1]
+    assert task.ledger.counts["images_trained"] == 8 * 4

@@ -23,7 +23,7 @@ def test_the_solved_head_in_keras_gives_the_solvers_logits(task, pooling, taps):
     config = TrialConfig("vgg16", 32, weights="random", pooling=pooling, taps=taps, penalty=1e-2)
     channels = stored_taps(borrow_network("vgg16", 32, "random", Ledger()))[1]
     features = select_pooled(pooled_features(task.sources, "vgg16", "random", 32, PLAIN), channels, pooling, taps)
-    standardiser, linear = solve_linear(task, config, task.train, [features])
+    standardiser, linear, _ = solve_linear(task, config, task.train, seed=0)
     head = fit_head(task, config, task.train, seed=0)
     expected = linear.logits(standardiser(features))
     assert np.ptp(expected) > 1.0

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from autotl.learn.linear import Basis, fit_basis, fit_linear, fit_linear_subsets, fit_standardiser
+from autotl.learn import linear
+from autotl.learn.balance import class_weights
+from autotl.learn.linear import (
+    Basis,
+    fit_basis,
+    fit_linear,
+    fit_standardiser,
+    make_heads,
+    share_rows,
+    solve_heads,
+)
 from autotl.learn.metrics import softmax
 
 
@@ -14,28 +24,43 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
     labels = generator.integers(4, size=240)
     centres = generator.normal(size=(4, 30))
     features = (centres[labels] + generator.normal(scale=2.0, size=(240, 30))) @ generator.normal(size=(30, 30))
-    return features.astype(np.float32), labels
+    return fit_standardiser(features)(features.astype(np.float32)), labels
+
+
+def one_hot(labels):
+    return np.eye(labels.max() + 1, dtype=np.float32)[labels]
+
+
+def everything(labels):
+    return share_rows(np.ones((1, len(labels)), bool))
+
+
+def plain_basis(features):
+    """Coordinates as they are: no change of variables."""
+    size = features.shape[1]
+    rows = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
+    return Basis(np.eye(size, dtype=np.float32), np.full(size, (features**2).mean(), np.float32), rows)
+
+
+def assert_same_predictions(one, other, features, tolerance):
+    np.testing.assert_allclose(softmax(one.logits(features)), softmax(other.logits(features)), atol=tolerance)
 
 
 def test_the_solution_is_scikit_learns(problem):
     features, labels = problem
-    standardised = fit_standardiser(features)(features)
     penalty = 1e-3
-    ours = fit_linear(standardised, np.eye(4, dtype=np.float32)[labels], penalty)
+    ours = fit_linear(features, one_hot(labels), penalty)
     # scikit-learn minimises C * sum of losses + ||W||^2 / 2
-    theirs = LogisticRegression(C=1.0 / (penalty * len(labels)), tol=1e-8, max_iter=5000).fit(standardised, labels)
-    np.testing.assert_allclose(softmax(ours.logits(standardised)), theirs.predict_proba(standardised), atol=5e-3)
+    theirs = LogisticRegression(C=1.0 / (penalty * len(labels)), tol=1e-8, max_iter=5000).fit(features, labels)
+    np.testing.assert_allclose(softmax(ours.logits(features)), theirs.predict_proba(features), atol=5e-3)
 
 
 def test_the_basis_changes_the_way_but_not_the_optimum(problem):
     features, labels = problem
-    standardised = fit_standardiser(features)(features)
-    targets = np.eye(4, dtype=np.float32)[labels]
-    plain = Basis(np.eye(30, dtype=np.float32), np.full(30, float((standardised**2).mean()), np.float32))
-    everything = np.ones((1, len(labels)), bool)
-    first = fit_linear(standardised, targets, 1e-3)
-    second = fit_linear_subsets(standardised, targets, everything, 1e-3, plain)[0]
-    np.testing.assert_allclose(softmax(first.logits(standardised)), softmax(second.logits(standardised)), atol=1e-2)
+    plain = plain_basis(features)
+    first = fit_linear(features, one_hot(labels), 1e-3)
+    second = make_heads(plain, solve_heads(plain, one_hot(labels), everything(labels), 1e-3))[0]
+    assert_same_predictions(first, second, features, 1e-2)
 
 
 def test_standardised_features_have_about_unit_length_and_dead_features_stay_small():
@@ -48,11 +73,7 @@ def test_standardised_features_have_about_unit_length_and_dead_features_stay_sma
 
 def test_a_heavier_penalty_gives_a_smaller_kernel(problem):
     features, labels = problem
-    standardised = fit_standardiser(features)(features)
-    norms = [
-        np.linalg.norm(fit_linear(standardised, np.eye(4, dtype=np.float32)[labels], penalty).kernel)
-        for penalty in (1e-4, 1e-2, 1.0)
-    ]
+    norms = [np.linalg.norm(fit_linear(features, one_hot(labels), penalty).kernel) for penalty in (1e-4, 1e-2, 1.0)]
     assert norms[0] > norms[1] > norms[2]
 
 
@@ -60,20 +81,61 @@ def test_with_fewer_rows_than_features_the_smaller_problem_has_the_same_solution
     generator = np.random.default_rng(2)
     labels = generator.integers(3, size=40)
     features = (generator.normal(size=(3, 120))[labels] + generator.normal(size=(40, 120))).astype(np.float32)
-    standardised, targets = fit_standardiser(features)(features), np.eye(3, dtype=np.float32)[labels]
+    standardised = fit_standardiser(features)(features)
     basis = fit_basis(standardised)
     assert basis.vectors.shape[1] < 40  # centred rows span one dimension less
-    whole = Basis(np.eye(120, dtype=np.float32), np.full(120, 1 / 120, np.float32))
-    small = fit_linear(standardised, targets, 1e-3)
-    large = fit_linear_subsets(standardised, targets, np.ones((1, 40), bool), 1e-3, whole)[0]
-    np.testing.assert_allclose(softmax(small.logits(standardised)), softmax(large.logits(standardised)), atol=1e-2)
+    np.testing.assert_allclose(basis.rows[:, :-1], standardised @ basis.vectors, atol=1e-4)
+    whole = plain_basis(standardised)
+    small = fit_linear(standardised, one_hot(labels), 1e-3)
+    large = make_heads(whole, solve_heads(whole, one_hot(labels), everything(labels), 1e-3))[0]
+    assert_same_predictions(small, large, standardised, 1e-2)
 
 
 def test_heads_of_subsets_are_those_of_their_own_fits(problem):
     features, labels = problem
-    standardised, targets = fit_standardiser(features)(features), np.eye(4, dtype=np.float32)[labels]
     subsets = np.random.default_rng(3).random((3, len(labels))) < 0.7
-    together = fit_linear_subsets(standardised, targets, subsets, 1e-3, fit_basis(standardised))
+    basis = fit_basis(features)
+    together = make_heads(basis, solve_heads(basis, one_hot(labels), share_rows(subsets), 1e-3))
     for head, rows in zip(together, subsets, strict=True):
-        alone = fit_linear(standardised[rows], targets[rows], 1e-3)
-        np.testing.assert_allclose(softmax(head.logits(standardised)), softmax(alone.logits(standardised)), atol=2e-2)
+        alone = fit_linear(features[rows], one_hot(labels)[rows], 1e-3)
+        assert_same_predictions(head, alone, features, 2e-2)
+
+
+@pytest.mark.parametrize("origin", [1e-1, 1e-2, 1e-5])
+def test_from_the_solution_of_another_penalty_the_same_optimum_is_reached(problem, origin):
+    features, labels = problem
+    basis = fit_basis(features)
+    shares = share_rows(np.random.default_rng(3).random((3, len(labels))) < 0.7)
+
+    def solve(penalty, start=None):
+        return solve_heads(basis, one_hot(labels), shares, penalty, start, tolerance=1e-8)
+
+    cold, warm = make_heads(basis, solve(1e-3)), make_heads(basis, solve(1e-3, solve(origin)))
+    for one, other in zip(cold, warm, strict=True):
+        assert_same_predictions(one, other, features, 1e-3)
+
+
+def test_a_weight_of_two_is_the_row_twice(problem):
+    features, labels = problem
+    twice = np.random.default_rng(4).random(len(labels)) < 0.3
+    weighted = fit_linear(features, one_hot(labels), 1e-3, np.where(twice, 2.0, 1.0))
+    repeated = np.repeat(np.arange(len(labels)), np.where(twice, 2, 1))
+    duplicated = fit_linear(features[repeated], one_hot(labels)[repeated], 1e-3)
+    assert_same_predictions(weighted, duplicated, features, 5e-3)
+
+
+def test_balanced_weights_are_scikit_learns(problem):
+    features, labels = problem
+    kept = (labels > 0) | (np.arange(len(labels)) % 5 == 0)
+    features, labels = features[kept], labels[kept]
+    ours = fit_linear(features, one_hot(labels), 1e-3, class_weights(labels, 4)[labels])
+    theirs = LogisticRegression(C=1.0 / (1e-3 * len(labels)), class_weight="balanced", tol=1e-8, max_iter=5000)
+    expected = theirs.fit(features, labels).predict_proba(features)
+    np.testing.assert_allclose(softmax(ours.logits(features)), expected, atol=5e-3)
+
+
+def test_rows_are_taken_in_blocks_without_changing_the_solution(problem, monkeypatch):
+    features, labels = problem
+    whole = fit_linear(features, one_hot(labels), 1e-3)
+    monkeypatch.setattr(linear, "BLOCK_CELLS", 4 * 70)  # blocks of 70 rows, the last of 30
+    assert_same_predictions(whole, fit_linear(features, one_hot(labels), 1e-3), features, 2e-3)

@@ -49,6 +49,40 @@ def test_a_seeded_view_is_the_same_every_time_and_another_seed_is_another_view(i
 
 
 @pytest.mark.keras
+def test_images_are_mirrored_about_their_middle_and_moved_by_the_strength(images):
+    """Without strength there is the mirror image alone, exactly; with full strength the middle moves by a tenth."""
+    layers = view_layers(View(strength=1e-5, seed=1))
+    seen = np.asarray(layers(images))
+    mirrored = [np.abs(one - image[:, ::-1]).max() < 1.0 for one, image in zip(seen, images, strict=True)]
+    straight = [np.abs(one - image).max() < 1.0 for one, image in zip(seen, images, strict=True)]
+    assert sum(mirrored) + sum(straight) == len(images)
+    assert min(sum(mirrored), sum(straight)) > 0
+    spot = np.zeros((200, 41, 41, 3), np.uint8)
+    spot[:, 20, 20] = 255
+    far = np.asarray(view_layers(View(strength=1.0, seed=1))(spot)).sum(axis=3)
+    rows, columns = (np.tensordot(far, np.arange(41), axes=([axis], [0])).sum(axis=1) for axis in (1, 2))
+    middles = np.stack([rows, columns]) / far.sum(axis=(1, 2)) - 20
+    assert 3.0 < np.abs(middles).max() < 0.1 * 41 / 0.85 * 1.5
+    assert np.abs(middles.mean(axis=1)).max() < 0.7
+
+
+@pytest.mark.keras
+def test_a_view_is_seen_also_by_a_model_that_predicts(images):
+    """Keras tells all layers of a model that it predicts, and random layers would rest then."""
+    import keras
+
+    image = keras.Input((32, 32, 3), dtype="uint8")
+    for view in (MIRRORED, View(strength=0.5, seed=1)):
+        model = keras.Model(image, keras.layers.Rescaling(1.0)(view_layers(view)(image)))
+        assert np.abs(np.asarray(model.predict_on_batch(images)) - images).mean() > 5.0
+
+
+def test_the_key_of_a_random_view_has_its_rule_and_those_of_others_are_as_ever():
+    assert PLAIN.to_json() == {"flip": False, "strength": 0.0, "seed": 0}
+    assert "rule" in View(strength=0.5, seed=1).to_json()
+
+
+@pytest.mark.keras
 @pytest.mark.parametrize("policy", ["flip", "light", "strong"])
 def test_live_layers_vary_in_training_rest_in_inference_and_stay_in_range(images, policy):
     layers = live_layers(policy, seed=0)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotl.learn.folds import make_folds
+from autotl.data.folds import make_folds
 
 
 @st.composite

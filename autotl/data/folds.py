@@ -33,3 +33,19 @@ def make_folds(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) ->
         fold_of_group[group] = fold
     fold_of_row = fold_of_group[inverse]
     return [np.flatnonzero(fold_of_row == fold) for fold in range(count)]
+
+
+def make_repeated_folds(
+    labels: np.ndarray, groups: np.ndarray, count: int, repeats: int, seed: int
+) -> list[list[np.ndarray]]:
+    """Several partitions into folds, each drawn by itself; the first is `make_folds`' with the same seed.
+
+    Args:
+        labels: class index of each image, `[N]`.
+        groups: duplicate group of each image, `[N]`.
+        count: number of folds of a partition.
+        repeats: number of partitions, at least one.
+        seed: decides them all.
+    """
+    seeds = [seed, *(int(drawn) for drawn in np.random.SeedSequence(seed).generate_state(repeats - 1))]
+    return [make_folds(labels, groups, count, one) for one in seeds]
