@@ -31,6 +31,8 @@ def search(
     normalisation: str | None = None,
     accept_licences: Sequence[str] = (),
     metric: str = "log_loss",
+    ensemble: bool = False,
+    cv_test: int | None = None,
     jobs: int | None = None,
     gpus: str = "all",
     out: str | Path | None = None,
@@ -51,7 +53,10 @@ def search(
         normalisation: what a `.keras` file expects: "inside" (0..255), "unit" (0..1), "symmetric" (-1..1), "caffe" or
             "torch".
         accept_licences: licences that restrict the use of weights, and that you consent to.
-        metric: what validation chooses by: log_loss, accuracy, balanced_accuracy or macro_f1.
+        metric: what validation chooses by: log_loss, accuracy, balanced_accuracy, macro_f1 or auroc.
+        ensemble: whether heads on up to three frozen backbones may be delivered as one model, where that is surely
+            better.
+        cv_test: the number of parts of a nested cross-validation, in the place of a test split: for few images.
         jobs: how many trials run at a time; None is one per GPU, or one on the CPU.
         gpus: "all", "none", or positions such as "0,1".
         out: the run directory to make; None is runs/<dataset>-<time>.
@@ -76,6 +81,8 @@ def search(
         normalisation=normalisation,
         accept_licences=tuple(accept_licences),
         metric=metric,
+        ensemble=ensemble,
+        cv_test=cv_test,
         jobs=jobs,
         gpus=gpus,
         out=None if out is None else str(out),
@@ -87,15 +94,20 @@ def search(
     return _reported(run_search(request, _ignore if on_event is None else on_event))
 
 
-def resume(run: str | Path, *, on_event: OnEvent | None = None) -> SearchResult:
+def resume(run: str | Path, *, finish: bool = False, on_event: OnEvent | None = None) -> SearchResult:
     """Go on with a search that was stopped or killed; of a finished one, the result.
+
+    Args:
+        run: the run directory.
+        finish: run no further trial: the best model of what is known is delivered.
+        on_event: called with each step of progress.
 
     Raises:
         UsageError: `run` is no run directory, or another process drives it.
     """
     from autotl.search.loop import resume_search
 
-    return _reported(resume_search(Path(run), _ignore if on_event is None else on_event))
+    return _reported(resume_search(Path(run), _ignore if on_event is None else on_event, finishes=finish))
 
 
 def _reported(result: dict[str, Any]) -> SearchResult:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc")
 
 
 def render_result(console: "Console", result: Mapping[str, Any]) -> None:
@@ -21,8 +21,9 @@ def render_result(console: "Console", result: Mapping[str, Any]) -> None:
     test = result["test"]
     lines = [
         ("model", result["model"]),
-        ("what it is", configuration(result["best"])),
+        ("what it is", _what(result)),
         ("test accuracy", f"{interval(test, 'accuracy')}, {test['n']} images, read once"),
+        *_optimism(result),
         ("search", f"{duration(result['seconds'])}, trials: {counts}"),
     ]
     width = max(len(name) for name, _ in lines)
@@ -33,6 +34,22 @@ def render_result(console: "Console", result: Mapping[str, Any]) -> None:
     console.print(_score_table(result["validation"], test))
     console.print(_cost_table(result["cost"]))
     _print(console, f"Next:  autotl predict {shlex.quote(result['model'])} IMAGE...")
+
+
+def _what(result: Mapping[str, Any]) -> str:
+    members = result.get("members", [])
+    if not members:
+        return configuration(result["best"])
+    return "the average of " + "; ".join(configuration(member) for member in members)
+
+
+def _optimism(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How much the best validation accuracy flattered; nothing for runs of an autotl that did not record it."""
+    gap = result.get("optimism", {}).get("accuracy")
+    if gap is None:
+        return []
+    best = result["test"]["accuracy"] + gap
+    return [("optimism", f"{gap:+.3f}: the best validation accuracy of all trials was {best:.3f}")]
 
 
 def render_scores(console: "Console", scores: Mapping[str, Any]) -> None:

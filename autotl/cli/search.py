@@ -43,6 +43,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="What validation chooses by.",
 )
+@click.option(
+    "--ensemble", is_flag=True, help="Put several frozen backbones into one model, where that is surely better."
+)
+@click.option(
+    "--cv-test",
+    type=click.IntRange(2, 20),
+    metavar="K",
+    help="Few images: no test split, K searches are each tested on a part of their own.",
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one a GPU, or one]")
 @click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1.")
 @click.option("--out", metavar="DIR", help="The run directory.  [default: runs/<dataset>-<time>]")
@@ -72,19 +81,21 @@ def search(as_json: bool, quiet: bool, metric: str, dataset: str, **options: Any
 
 @click.command()
 @click.argument("run")
+@click.option("--finish", is_flag=True, help="Run no further trial: deliver the best model of what is known.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @standard_options
-def resume(run: str, as_json: bool, quiet: bool) -> None:
+def resume(run: str, finish: bool, as_json: bool, quiet: bool) -> None:
     """Go on with the search in the run directory RUN.
 
     \b
     Examples:
       autotl resume runs/photos-20260101-120000
+      autotl resume runs/photos-20260101-120000 --finish
 
     What had finished counts; what was cut off is run again. Of a finished search, the result is shown.
     """
     with open_view(is_quiet=quiet, metric=None) as on_event:
-        result = api.resume(run, on_event=on_event)
+        result = api.resume(run, finish=finish, on_event=on_event)
     _emit_result(result.values, as_json)
 
 

@@ -10,6 +10,7 @@ METRIC_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
+    "auroc": "AUROC",
 }
 POOLINGS = {
     "avg": "average pooling",

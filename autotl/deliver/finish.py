@@ -28,7 +28,9 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
     Args:
         payload: `model`: path of the saved `model.keras`; `folder`: the model folder to write; `manifest`: path;
             `cache`: {root, max_bytes}; `description`: see `write_artefact`, without `test`; `reference`: {rows, path
-            of a `.npy` with the probabilities `[n, C]` that the training process computed for them}.
+            of a `.npy` with the probabilities `[n, C]` that the training process computed for them}; `predictions`:
+            path for those of the test images; `outer`: paths of such files by other searches, whose images are the
+            test in the place of the manifest's.
         report: told each phase, in `extra["phase"]`; a true answer stops the job.
 
     Returns:
@@ -50,19 +52,34 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
             f"difference is {parity['max_difference']} over {parity['n']} images. The file is kept as {rejected}."
         )
     _begin(report, 1, "test")
-    rows = manifest.rows("test")
-    if not len(rows):
-        raise DataError("A model is tested on the test split, and this one is empty. Check the data set again.")
-    test = score_report(*score_samples(model, manifest, rows, image_size, cache), description["class_names"])
+    probabilities, labels = _test(model, manifest, image_size, cache, payload)
+    test = score_report(probabilities, labels, description["class_names"])
     earlier = description.get("test_reads", [])
     read = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "n": test["n"], "count": len(earlier) + 1}
     _begin(report, 2, "latency")
-    latency = measure_latency(model, open_images(manifest, image_size, cache)[rows[:_LATENCY_IMAGES]])
+    some = manifest.rows("val", "test")[:_LATENCY_IMAGES]
+    latency = measure_latency(model, open_images(manifest, image_size, cache)[some])
     _begin(report, 3, "write")
     found = {"test": test, "parity": parity, "latency": latency}
     write_artefact(model_path, folder, {**description, **found, "test_reads": [*earlier, read]})
     names = (MODEL_FILE, DESCRIPTION_FILE, LABELS_FILE, CARD_FILE)
     return {**found, "files": [str(folder / name) for name in names]}
+
+
+def _test(
+    model: Any, manifest: Manifest, image_size: int, cache: Cache, payload: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities `[n, C]` and labels `[n]` of the test split; or those that outer searches left, taken together."""
+    outer = payload.get("outer", ())
+    if outer:
+        parts = [np.load(path, allow_pickle=False) for path in outer]
+        return tuple(np.concatenate([part[name] for part in parts]) for name in ("probabilities", "labels"))  # type: ignore[return-value]
+    rows = manifest.rows("test")
+    if not len(rows):
+        raise DataError("A model is tested on the test split, and this one is empty. Check the data set again.")
+    probabilities, labels = score_samples(model, manifest, rows, image_size, cache)
+    np.savez(payload["predictions"], probabilities=probabilities, labels=labels, rows=rows)
+    return probabilities, labels
 
 
 def check_parity(

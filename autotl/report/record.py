@@ -12,7 +12,7 @@ from autotl.runs.files import read_json
 
 Json = Mapping[str, Any]
 
-_LARGER_IS_BETTER = {"accuracy", "balanced_accuracy", "macro_f1"}
+_LARGER_IS_BETTER = {"accuracy", "balanced_accuracy", "macro_f1", "auroc"}
 
 
 @dataclass(frozen=True)

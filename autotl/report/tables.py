@@ -18,6 +18,7 @@ PHASES = {
 }  # fmt: skip
 METRIC_NAMES = {
     "log_loss": "log-loss", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
+    "auroc": "AUROC",
 }  # fmt: skip
 
 _ABSOLUTE_PATH = re.compile(r"(?<![\w:/.~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\"<>|]+[/\\])*([^\s/\\'\"<>|]+)[/\\]?")

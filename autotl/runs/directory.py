@@ -56,6 +56,11 @@ class Run:
         return self.path / "model"
 
     @property
+    def predictions_path(self) -> Path:
+        """What the delivered model said of the test images: `probabilities`, `labels` and `rows` of the manifest."""
+        return self.path / "test.npz"
+
+    @property
     def report_path(self) -> Path:
         """The report for people."""
         return self.path / "report.html"

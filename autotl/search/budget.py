@@ -1,13 +1,17 @@
 """Trials and time, divided among the stages of a space."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autotl.search.context import Context
+from autotl.search.forecast import FINISH_SECONDS
 from autotl.search.plan import portfolio
 from autotl.space.schema import SearchSpace
 
-FINISH_SHARE = 0.25  # of the budget is kept for confirming, the final fit and the test
-EARLY_STAGES_SHARE = 0.4  # of the rest goes at most to the stages before the last
+FINISH_SHARE = 0.25  # of the budget is kept at most for confirming, the final fit and the test
+EARLY_STAGES_SHARE = 0.4  # of what is left goes at most to the stages before the last
+MARGIN = 1.15  # forecasts of the end are taken that much longer
+FINALISTS = 3
 
 
 def stage_trials(space: SearchSpace, total: int | None, backbones: Sequence[str] = ()) -> dict[str, int]:
@@ -29,10 +33,42 @@ def stage_trials(space: SearchSpace, total: int | None, backbones: Sequence[str]
     return shares
 
 
-def stage_deadline(context: Context, index: int) -> float | None:
-    """Until when, in seconds since the start, a stage may ask for trials; None without a budget."""
-    if context.request.budget is None:
+def finish_seconds(context: Context, config: Mapping[str, Any]) -> float:
+    """What is kept for the last fit of a configuration, its check and its test."""
+    return MARGIN * context.forecast.finish_seconds(config) + FINISH_SECONDS
+
+
+def stage_deadline(context: Context, index: int, best: Mapping[str, Any] | None) -> float | None:
+    """Until when, in seconds since the start, a stage may work; None without a budget.
+
+    Args:
+        index: of the stage.
+        best: the best trial so far: what remains after the deadline is enough to confirm it and to finish with it.
+    """
+    budget = context.request.budget
+    if budget is None:
         return None
-    available = context.request.budget * (1.0 - FINISH_SHARE)
+    if best is None:
+        reserve = FINISH_SHARE * budget
+    else:
+        finish = finish_seconds(context, best["config"])
+        reserve = max(finish, min(FINISH_SHARE * budget, finish + FINALISTS * best["seconds"]))
+    available = max(0.0, budget - reserve)
     is_last = index == len(context.space.stages) - 1
     return available if is_last else available * EARLY_STAGES_SHARE
+
+
+def affordable_finalists(context: Context, candidates: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the candidates, in their order, can be fitted once more before the end must begin."""
+    budget = context.request.budget
+    if budget is None:
+        return len(candidates)
+    dearest = max((finish_seconds(context, candidate["config"]) for candidate in candidates), default=0.0)
+    left = budget - context.elapsed() - dearest
+    count = 0
+    for candidate in candidates:
+        left -= MARGIN * candidate["seconds"]
+        if left < 0.0:
+            break
+        count += 1
+    return count

@@ -1,9 +1,9 @@
 """What all steps of one search share: the run, its request, the data, the slots, the clock and the ledger."""
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from autotl.backbones.contract import Backbone
@@ -16,10 +16,12 @@ from autotl.runs.events import append_event
 from autotl.runs.files import write_json
 from autotl.search.costs import Costs
 from autotl.search.dispatch import Dispatcher
+from autotl.search.forecast import Forecast
 from autotl.search.request import SearchRequest
 from autotl.space.schema import SearchSpace, Stage
 
 OnEvent = Callable[[dict[str, Any]], None]
+FEW_IMAGES = 2000  # for training and validation together; a fifth of them tells apart differences of 6 points
 TRIAL_TARGET = "autotl.learn.jobs:run_job"
 
 
@@ -33,7 +35,7 @@ class Plugins:
 
 @dataclass
 class Context:
-    """Passed down through the steps of a search; only `costs`, `number` and the dispatcher change."""
+    """Passed down through the steps of a search; costs, forecast, `expected`, `number` and the dispatcher change."""
 
     request: SearchRequest
     space: SearchSpace
@@ -45,7 +47,11 @@ class Context:
     on_event: OnEvent
     started: float = field(default_factory=monotonic)
     costs: Costs = field(default_factory=Costs)
+    forecast: Forecast = field(default_factory=lambda: Forecast({}, 0, 0))
+    expected: float | None = None  # seconds of the whole search, as the check foresaw them
     number: int = 0
+    finishes: bool = False  # asks for no further trial: what is known is delivered
+    outer: tuple[str, ...] = ()  # test predictions of searches on other parts, in the place of a test split
 
     @property
     def backbones(self) -> Mapping[str, Backbone]:
@@ -57,6 +63,15 @@ class Context:
 
     def elapsed(self) -> float:
         return monotonic() - self.started
+
+    def cheapest_first(self, names: Iterable[str]) -> list[str]:
+        """By what one image's pass takes, in multiplications: a time that was measured would differ between runs."""
+        speeds = self.forecast.speeds
+        return sorted(names, key=lambda name: speeds[name].multiply_adds if name in speeds else 0)
+
+    def clock_time(self, elapsed: float) -> float:
+        """A moment of the search, in seconds since its start, as workers read it off their clock."""
+        return time() - self.elapsed() + elapsed
 
     def tell(self, event: str, **fields: Any) -> None:
         """To the person who watches."""
@@ -88,10 +103,32 @@ class Context:
         write_json(self.run.trial_dir(number) / "config.json", {"kind": kind, "seed": seed, **fields, **config})
         return Job(f"{kind}-{number}", 1, TRIAL_TARGET, payload)
 
-    def trial_job(self, stage: Stage, number: int, config: dict[str, Any]) -> Job:
-        """A trial of a stage; all of them are scored on the same folds."""
-        how = {"evaluation": stage.evaluation, "fold_seed": self.seed_for("folds"), "stage": stage.name}
-        return self.job(number, "trial", config, self.seed_for(f"trial {number}"), **how)
+    def trial_job(
+        self,
+        stage: Stage,
+        number: int,
+        config: dict[str, Any],
+        seed: int | None = None,
+        kind: str = "trial",
+        **fields: Any,
+    ) -> Job:
+        """A trial of a stage; all of them are scored on the same folds, unless `fold_seed` says otherwise."""
+        how = {
+            "evaluation": self.evaluation(stage),
+            "folds": stage.folds,
+            "repeats": stage.repeats,
+            "prune": stage.prune,
+            "fold_seed": self.seed_for("folds"),
+            "stage": stage.name,
+        }
+        seed = self.seed_for(f"trial {number}") if seed is None else seed
+        return self.job(number, kind, config, seed, **{**how, **fields})
+
+    def evaluation(self, stage: Stage) -> str:
+        """How the trials of a stage are scored: "auto" means folds where a hold-out would be too small to choose by."""
+        if stage.evaluation != "auto":
+            return stage.evaluation
+        return "cross_validation" if len(self.manifest.rows("train", "val")) < FEW_IMAGES else "holdout"
 
     def next_number(self) -> int:
         self.number += 1

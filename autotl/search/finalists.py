@@ -6,7 +6,7 @@ is chosen (Breiman et al., Classification and Regression Trees, 1984, section 3.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from autotl.search.context import Context
 from autotl.search.request import METRICS
+from autotl.space.schema import Stage
 
 FINALISTS = 3
 CHEAPER = 0.9  # a model counts as cheaper when it takes less than this share of the other's multiplications
@@ -31,6 +32,9 @@ class Finalist:
     scores: dict[str, float]  # means over the fits
     temperature: float
     multiply_adds: int  # of one image's pass through the backbone
+    folder: str | None = None  # of the fit that confirmed it, where weights may lie
+    soup: tuple[dict[str, Any], ...] = ()  # configurations whose weights are averaged
+    members: tuple[dict[str, Any], ...] = ()  # of an ensemble: config and temperature of each
 
 
 def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = FINALISTS) -> list[dict[str, Any]]:
@@ -47,57 +51,58 @@ def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = 
     return unique[:count]
 
 
-def confirm(context: Context, candidates: Sequence[dict[str, Any]], evaluation: str) -> list[Finalist]:
+def confirm(context: Context, candidates: Sequence[dict[str, Any]], stage: Stage) -> list[Finalist]:
     """Fit every candidate again on a fresh seed and average.
 
     A first fit counts only when it was evaluated in the same way; then both see the same images.
+
+    Args:
+        stage: says how all of them are evaluated.
     """
-    jobs, numbers = [], []
+    jobs, evaluation = [], context.evaluation(stage)
     for candidate in candidates:
         number = context.next_number()
-        numbers.append(number)
-        seed = context.seed_for(f"confirm {candidate['number']}")
-        how = {"evaluation": evaluation, "fold_seed": context.seed_for("confirm folds")}
-        jobs.append(context.job(number, "trial", candidate["config"], seed, **how, confirms=candidate["number"]))
+        fresh = {
+            "seed": context.seed_for(f"confirm {candidate['number']}"),
+            "fold_seed": context.seed_for("confirm folds"),
+            "prune": False,
+            "keeps_weights": True,
+            "confirms": candidate["number"],
+        }
+        jobs.append(context.trial_job(stage, number, candidate["config"], **fresh))
     finalists = []
     for candidate, outcome in zip(candidates, context.dispatcher.run_all(jobs), strict=True):
         if outcome.result is None:
             context.log("confirm_failed", number=candidate["number"], message=getattr(outcome.failure, "message", ""))
             continue
-        context.costs.add_job(outcome.result["ledger"], outcome.seconds)
+        context.costs.add_job(outcome.result["ledger"], outcome.seconds, "confirm")
         folders = [outcome.job.payload["folder"]]
         fits = [outcome.result]
         if candidate["evaluation"] == evaluation:
             folders.append(candidate["folder"])
             fits.append(candidate)
-        finalist = _average(candidate, folders, fits)
+        finalist = replace(_average(candidate, folders, fits), folder=outcome.job.payload["folder"])
         finalists.append(finalist)
         context.log("confirm", number=candidate["number"], scores=finalist.scores, seconds=outcome.seconds)
     return finalists
 
 
-def rank_backbones(results: Sequence[dict[str, Any]], metric: str) -> list[str]:
-    """Backbones by their best trials, the one to adapt first; the rule is that of `choose`."""
-    best: dict[str, Finalist] = {}
-    for result in pick_finalists(results, metric, len(results)):
-        finalist = _average(result, [result["folder"]], [result])
-        best.setdefault(result["config"]["backbone"], finalist)
-    ranked = []
-    while best:
-        chosen = choose(list(best.values()), metric)
-        ranked.append(chosen.config["backbone"])
-        del best[chosen.config["backbone"]]
-    return ranked
+def as_finalists(results: Sequence[Mapping[str, Any]], metric: str) -> list[Finalist]:
+    """Every completed trial with what it lost on each image, the best first."""
+    ranked = pick_finalists([dict(result) for result in results], metric, len(results))
+    return [_average(result, [result["folder"]], [result]) for result in ranked]
 
 
 def _average(result: Mapping[str, Any], folders: Sequence[str], fits: Sequence[Mapping[str, Any]]) -> Finalist:
-    """One configuration's fits taken together; all of them were scored on the same images."""
+    """One configuration's fits taken together; all of them were scored on the same images, maybe several times."""
     losses, rows = [], np.zeros(0, np.int64)
     for folder in folders:
         with np.load(Path(folder) / "validation.npz", allow_pickle=False) as saved:
-            labels, rows = saved["labels"], saved["rows"]
+            labels = saved["labels"]
             chosen = saved["probabilities"][np.arange(len(labels)), labels]
-            losses.append(-np.log(np.maximum(chosen, SMALLEST_PROBABILITY)))
+            rows, places, counts = np.unique(saved["rows"], return_inverse=True, return_counts=True)
+            lost = -np.log(np.maximum(chosen, SMALLEST_PROBABILITY))
+            losses.append(np.bincount(places, weights=lost) / counts)
     names = fits[0]["scores"]
     return Finalist(
         config=result["config"],

@@ -1,5 +1,6 @@
 """The end of a search: fit the chosen configuration to all but the test split, have it checked, tested and written."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from autotl.backbones.contract import Backbone
@@ -20,11 +21,17 @@ ERRORS: dict[str, type[AutotlError]] = {"parity": ParityError, "data": DataError
 def fit_final(context: Context, finalist: Finalist) -> dict[str, Any]:
     """Retrain on training and validation images together; the model is saved with the trial's files."""
     number = context.next_number()
-    seed = context.seed_for("final")
-    job = context.job(number, "final", finalist.config, seed, temperature=finalist.temperature)
+    how: dict[str, Any] = {"temperature": finalist.temperature}
+    if finalist.soup:
+        how["soup"] = list(finalist.soup)
+    if finalist.members:
+        how["members"] = list(finalist.members)
+    if context.request.budget is not None:
+        how["stop_at"] = context.clock_time(context.request.budget - context.forecast.test_seconds(finalist.config))
+    job = context.job(number, "final", finalist.config, context.seed_for("final"), **how)
     outcome = context.dispatcher.run_all([job])[0]
     result = _result(outcome)
-    context.costs.add_job(result["ledger"], outcome.seconds)
+    context.costs.add_job(result["ledger"], outcome.seconds, "final")
     context.log("final", number=number, config=finalist.config, seconds=outcome.seconds)
     return result
 
@@ -50,6 +57,8 @@ def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any]) -> dic
         "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
         "reference": fitted["reference"],
         "description": _description(context, finalist, fitted),
+        "predictions": str(context.run.predictions_path),
+        "outer": list(context.outer),
         "log_path": str(folder / "deliver-log.txt"),
     }
     outcome = context.dispatcher.run_all([Job("deliver", 1, DELIVER_TARGET, payload)])[0]
@@ -64,16 +73,20 @@ def _description(context: Context, finalist: Finalist, fitted: dict[str, Any]) -
     config, manifest = finalist.config, context.manifest
     record: Backbone = context.backbones[config["backbone"]]
     weights = NO_WEIGHTS if config["recipe"] == "scratch" else record.weights
+    others = [context.backbones[member["config"]["backbone"]] for member in finalist.members[1:]]
     return {
         "class_names": list(manifest.classes),
         "image_size": config["image_size"],
         "backbone": {"name": record.label, "weights": weights.to_json(), "output": fitted.get("features")},
         "configuration": {**config, "backbone": record.label},
-        **({"licences": record.provenance["licences"]} if "licences" in record.provenance else {}),
-        "plugins": plugins_of(record, config.get("head")),
-        "ancestors": record.provenance.get("ancestors", []),
+        **_licences([record, *others]),
+        **({"members": _members(context, finalist)} if finalist.members else {}),
+        **({"soup": len(finalist.soup)} if finalist.soup else {}),
+        "plugins": _distinct([plugin for each in (record, *others) for plugin in plugins_of(each, config.get("head"))]),
+        "ancestors": [ancestor for each in (record, *others) for ancestor in each.provenance.get("ancestors", [])],
         "trial": finalist.number,
         "temperature": finalist.temperature,
+        **({"tested_by": f"{len(context.outer)} searches of other images"} if context.outer else {}),
         "parameters": fitted["parameters"],
         "data": {
             "name": context.request.dataset,
@@ -85,6 +98,26 @@ def _description(context: Context, finalist: Finalist, fitted: dict[str, Any]) -
         "validation": finalist.scores,
         "command": command_line(context.request),
     }
+
+
+def _licences(records: Sequence[Backbone]) -> dict[str, Any]:
+    """All licences of a model's weights, where they are more than that of its only backbone."""
+    inherited = [licence for record in records for licence in record.provenance.get("licences", [])]
+    if len(records) > 1:
+        inherited += [record.weights.licence for record in records]
+    return {"licences": list(dict.fromkeys(inherited))} if inherited else {}
+
+
+def _members(context: Context, finalist: Finalist) -> list[dict[str, Any]]:
+    """The members of an ensemble, for people and for the card."""
+    return [
+        {**member["config"], "backbone": context.backbones[member["config"]["backbone"]].label}
+        for member in finalist.members
+    ]
+
+
+def _distinct(plugins: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    return list({item["distribution"]: item for item in plugins}.values())
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:

@@ -14,12 +14,13 @@ from autotl.execution.devices import plan_slots
 from autotl.execution.local import LocalExecutor
 from autotl.execution.protocol import Executor
 from autotl.runs.directory import Run, create_run, lock_run, open_run
-from autotl.runs.events import append_event
+from autotl.runs.events import append_event, read_events
 from autotl.runs.files import read_json, write_json, write_text
 from autotl.search.context import Context, OnEvent, Plugins
 from autotl.search.dispatch import Dispatcher
 from autotl.search.frozen import freeze, thaw
 from autotl.search.heads import resolve_heads
+from autotl.search.nested import check_no_test, run_nested
 from autotl.search.plan import (
     allowed_backbones,
     concrete_config,
@@ -30,6 +31,7 @@ from autotl.search.plan import (
 )
 from autotl.search.recipes import check_recipes
 from autotl.search.request import SearchRequest, absolute, check_paths, check_request, read_request, references
+from autotl.search.speeds import measure_speeds
 from autotl.search.status import read_status
 from autotl.space.files import find_space, read_space
 from autotl.space.options import with_defaults, with_options
@@ -58,6 +60,8 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     try:
         executor.warm(JOBS_MODULE)  # worker and driver start up side by side
         checked = _check_data(request, image_sizes(space.stages[0], backbones), cache, executor, on_event)
+        if request.cv_test is not None:
+            check_no_test(checked.report, request.cv_test)
         out = None if request.out is None else Path(request.out)
         run = create_run(out, absolute(request).to_json())
         write_text(run.path / "space.toml", find_space(request.space).read_text(encoding="utf-8"))
@@ -73,8 +77,11 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
         executor.shutdown(GRACE_SECONDS)
 
 
-def resume_search(path: Path, on_event: OnEvent) -> dict[str, Any]:
+def resume_search(path: Path, on_event: OnEvent, *, finishes: bool = False) -> dict[str, Any]:
     """Go on with a run that was stopped or killed: finished trials count, interrupted ones are run again.
+
+    Args:
+        finishes: run no further trial, and deliver the best model of what is known.
 
     Raises:
         UsageError: no run, one that another process is working on, or one whose plugins have changed.
@@ -92,7 +99,12 @@ def resume_search(path: Path, on_event: OnEvent) -> dict[str, Any]:
     try:
         manifest = Manifest.read(run.manifest_path)
         cache = _open_cache(request)
-        return _run_locked(_context(request, space, plugins, manifest, cache, run, executor, on_event, started))
+        context = _context(request, space, plugins, manifest, cache, run, executor, on_event, started)
+        for event in read_events(run):  # what finished trials cost was paid for by this search too
+            if event["kind"] == "trial" and "ledger" in event:
+                context.costs.add_job(event["ledger"], event["seconds"], event["stage"])
+        context.finishes = finishes
+        return _run_locked(context)
     finally:
         executor.shutdown(GRACE_SECONDS)
 
@@ -163,11 +175,19 @@ def _give_head_start(context: Context) -> None:
     stage = context.space.stages[0]
     first = [
         with_defaults(values, stage, context.heads)
-        for values in portfolio(stage, allowed_backbones(stage, context.backbones))[:1]
+        for values in portfolio(stage, context.cheapest_first(allowed_backbones(stage, context.backbones)))[:1]
     ]
     if first and set(with_options(stage, context.heads)) <= set(first[0]) and not context.run.study_path.exists():
         config = concrete_config(stage, first[0], context.backbones, {})
         context.dispatcher.submit(context.trial_job(stage, 1, config), context.dispatcher.free_slots()[0])
+
+
+def _run_one(context: Context) -> dict[str, Any]:
+    if not context.finishes:
+        _give_head_start(context)
+    from autotl.search.rounds import run_rounds  # Optuna and its database take a second or two to load
+
+    return run_rounds(context)
 
 
 def _run_locked(context: Context) -> dict[str, Any]:
@@ -175,10 +195,10 @@ def _run_locked(context: Context) -> dict[str, Any]:
     with lock_run(context.run):
         context.log("search", python=sys.version.split()[0], slots=len(context.dispatcher.executor.slots()))
         try:
-            _give_head_start(context)
-            from autotl.search.rounds import run_rounds  # Optuna and its database take a second or two to load
-
-            return run_rounds(context)
+            context.forecast = measure_speeds(context)
+            if context.request.cv_test is not None:
+                return run_nested(context, context.request.cv_test, _run_one)
+            return _run_one(context)
         except KeyboardInterrupt:
             context.log("interrupted")
             raise Interrupted(

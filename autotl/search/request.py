@@ -10,7 +10,13 @@ from typing import Any
 from autotl.backbones.registry import absolute_reference, is_path
 from autotl.errors import UsageError
 
-METRICS = {"log_loss": "minimize", "accuracy": "maximize", "balanced_accuracy": "maximize", "macro_f1": "maximize"}
+METRICS = {
+    "log_loss": "minimize",
+    "accuracy": "maximize",
+    "balanced_accuracy": "maximize",
+    "macro_f1": "maximize",
+    "auroc": "maximize",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,8 @@ class SearchRequest:
     normalisation: str | None = None
     accept_licences: tuple[str, ...] = ()
     metric: str = "log_loss"
+    ensemble: bool = False
+    cv_test: int | None = None
     jobs: int | None = None
     gpus: str = "all"
     out: str | None = None
@@ -47,6 +55,8 @@ def check_request(request: SearchRequest) -> SearchRequest:
         raise UsageError(f"A search needs at least one trial, not {request.trials}. Give --trials 1 or more.")
     if request.budget is not None and not 0 < request.budget < math.inf:
         raise UsageError(f"A budget is a time greater than zero, not {request.budget} s. Give --budget 10m, say.")
+    if request.cv_test is not None and not 2 <= request.cv_test <= 20:
+        raise UsageError(f"Nested cross-validation has 2 to 20 parts, not {request.cv_test}. Give --cv-test 5, say.")
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")
     if not 0 <= request.seed < 2**31:
@@ -116,6 +126,8 @@ def command_line(request: SearchRequest) -> str:
     words += [] if request.budget is None else ["--budget", f"{request.budget:g}s"]
     for name in request.backbones:
         words += ["--backbone", name]
+    words += [] if request.cv_test is None else ["--cv-test", str(request.cv_test)]
+    words += ["--ensemble"] if request.ensemble else []
     words += [] if request.normalisation is None else ["--normalisation", request.normalisation]
     for licence in request.accept_licences:
         words += ["--accept-licence", licence]

@@ -1,18 +1,26 @@
 """The course of a search: its stages, the final round among the best, and the delivery of the winner."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotl.errors import NoTrialError
 from autotl.runs.directory import Run
 from autotl.runs.files import write_json
-from autotl.search.budget import stage_deadline, stage_trials
+from autotl.search.bounds import summarise
+from autotl.search.budget import affordable_finalists, stage_deadline, stage_trials
 from autotl.search.context import Context
-from autotl.search.finalists import Finalist, choose, confirm, pick_finalists, rank_backbones
+from autotl.search.ensemble import with_ensemble
+from autotl.search.expectation import expected_seconds
+from autotl.search.finalists import Finalist, as_finalists, choose, confirm, pick_finalists
 from autotl.search.finish import deliver, delivered_before, fit_final
+from autotl.search.gate import judge
 from autotl.search.plan import allowed_backbones
-from autotl.search.stages import StageRun
+from autotl.search.request import METRICS
+from autotl.search.screening import rank_backbones
+from autotl.search.soup import with_soup
+from autotl.search.stages import Deadline, Gate, StageRun
 from autotl.search.study import abandon_running, open_storage, open_study
-from autotl.space.schema import SearchSpace, Stage
+from autotl.space.schema import Stage
 
 INHERITED = (
     "backbone", "weights", "image_size", "pooling", "taps", "head", "width", "depth", "dropout", "penalty",
@@ -28,35 +36,77 @@ def run_rounds(context: Context) -> dict[str, Any]:
         NoTrialError: no trial completed.
     """
     results = _run_stages(context)
-    description = delivered_before(context)
+    description, fitted = delivered_before(context), dict[str, Any]()
     if description is None:
-        candidates = _candidates(context.space, results, context.request.metric)
+        candidates = _candidates(context, results)
         if not candidates:
             raise NoTrialError(_nothing_completed(results, context.run))
-        description = _deliver_best(context, candidates)
-    result = _result(context, description, results)
+        description, fitted = _deliver_best(context, candidates, results)
+    result = _result(context, description, results, fitted)
     write_json(context.run.path / "result.json", result)
     context.log("result", result=result)
     return result
 
 
 def _run_stages(context: Context) -> Results:
-    request = context.request
+    request, stages = context.request, context.space.stages
     storage = open_storage(context.run.study_path)
     trials = stage_trials(context.space, request.trials, list(context.backbones))
-    context.tell("plan", trials=sum(trials.values()), seconds=request.budget)
+    if context.finishes:
+        trials = dict.fromkeys(trials, 0)
+    expected = expected_seconds(context, trials)
+    context.log("plan", trials=trials, seconds=expected)
+    total = sum(expected.values())
+    context.expected = round(total + context.elapsed(), 1)
+    context.tell(
+        "plan", trials=sum(trials.values()), seconds=total if request.budget is None else min(total, request.budget)
+    )
     results: Results = []
     inherited: dict[str, dict[str, Any]] = {}
-    for index, stage in enumerate(context.space.stages):
-        competing = _competing(stage, context, results)
-        study = open_study(storage, stage.name, request.metric, context.seed_for(f"stage {stage.name}"))
+    for index, stage in enumerate(stages):
+        study = open_study(storage, stage, request.metric, context.seed_for(f"stage {stage.name}"))
         abandon_running(study)
         context.number = max([context.number, *(trial.user_attrs.get("number", 0) for trial in study.trials)])
-        deadline = stage_deadline(context, index)
-        done = StageRun(context, stage, study, competing, inherited, trials[stage.name], deadline, context.heads).run()
-        results += done
+        later = sum(list(expected.values())[index + 1 :])
+        run = StageRun(
+            context,
+            stage,
+            study,
+            _competing(stage, context, results),
+            inherited,
+            trials[stage.name],
+            _deadline(context, index, results),
+            _gate(context, results) if stage.gate else None,
+            context.heads,
+            expected_seconds=expected[stage.name],
+            later_seconds=later,
+        )
+        done = run.run()
+        results = results + done
         inherited |= _best_settings(done, request.metric)
     return results
+
+
+def _deadline(context: Context, index: int, before: Results) -> Deadline:
+    """A stage's deadline by the best trial so far: its own, or that of the stages before."""
+    known = next(iter(pick_finalists(before, context.request.metric, 1)), None)
+    return lambda best: stage_deadline(context, index, known if best is None else best)
+
+
+def _gate(context: Context, before: Results) -> Gate:
+    """Whether the best of the first trials of a stage may be better than the best of the stages before."""
+
+    def decide(first: Sequence[Mapping[str, Any]]) -> bool:
+        metric = context.request.metric
+        known, tuned = as_finalists(before, metric)[:1], as_finalists(first, metric)[:1]
+        verdict = judge(known[0], tuned[0], context.seed_for("gate")) if known and tuned else None
+        if verdict is None:
+            return bool(tuned)
+        context.log("gate", **verdict.to_json())
+        context.tell("note", message=verdict.describe())
+        return verdict.passed
+
+    return decide
 
 
 def _competing(stage: Stage, context: Context, results: Results) -> list[str]:
@@ -64,7 +114,8 @@ def _competing(stage: Stage, context: Context, results: Results) -> list[str]:
     allowed = allowed_backbones(stage, context.backbones)
     if stage.keep_backbones is None:
         return allowed
-    ranked = rank_backbones(results, context.request.metric)
+    published = {name: record.imagenet_top1 for name, record in context.backbones.items()}
+    ranked = rank_backbones(results, context.request.metric, published, context.seed_for("screening"))
     return [name for name in ranked if name in allowed][: stage.keep_backbones] or allowed[: stage.keep_backbones]
 
 
@@ -77,47 +128,92 @@ def _best_settings(results: Results, metric: str) -> dict[str, dict[str, Any]]:
     return best
 
 
-def _candidates(space: SearchSpace, results: Results, metric: str) -> Results:
+def _candidates(context: Context, results: Results) -> Results:
     """Who goes into the final round: the best of the last stage, and the best of the stages before it."""
-    last = space.stages[-1]
-    if all(stage.evaluation == last.evaluation for stage in space.stages):  # one scale: simply the best of all
+    metric, last = context.request.metric, context.space.stages[-1]
+    if not any(result["state"] == "complete" for result in results):  # time was up in the first trial
+        cut_short = [result for result in results if result["state"] == "pruned" and result["score"] is not None]
+        results = [{**result, "state": "complete"} for result in cut_short]
+    evaluation = context.evaluation(last)
+    if all(result["evaluation"] == evaluation for result in results):  # one scale: simply the best of all
         return pick_finalists(results, metric)
     mine = [result for result in results if result["stage"] == last.name]
-    others = [result for result in results if result["evaluation"] != last.evaluation]
+    others = [result for result in results if result["evaluation"] != evaluation]
     return pick_finalists(mine, metric, 2) + pick_finalists(others, metric, 1)
 
 
-def _deliver_best(context: Context, candidates: Results) -> dict[str, Any]:
-    context.tell("phase", phase="confirm", detail=f"{len(candidates)} finalists on a fresh seed")
-    finalists = confirm(context, candidates, context.space.stages[-1].evaluation)
+def _deliver_best(context: Context, candidates: Results, results: Results) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Confirm, choose, fit to all images and deliver; what `autotl.json` says, and the last fit's result."""
+    affordable = 0 if context.finishes else affordable_finalists(context, candidates)
+    finalists: list[Finalist] = []
+    if affordable > 1 or (affordable == 1 and len(candidates) == 1):
+        context.tell("phase", phase="confirm", detail=f"{affordable} finalists on a fresh seed")
+        finalists = confirm(context, candidates[:affordable], context.space.stages[-1])
+    elif candidates:  # no time for a second look: the first one decides
+        finalists = as_finalists(candidates, context.request.metric)
     if not finalists:
         raise NoTrialError(f"No finalist could be fitted again; see the logs under {context.run.path}/trials.")
     chosen: Finalist = choose(finalists, context.request.metric)
+    if context.request.budget is None and len(finalists) > 1 and not context.finishes:
+        chosen = with_soup(context, finalists, chosen, context.space.stages[-1])
+    if context.request.ensemble:
+        chosen = with_ensemble(context, results, chosen)
     context.log("chosen", number=chosen.number, config=chosen.config, scores=chosen.scores)
     context.tell("phase", phase="final", detail="fitting to training and validation images")
+    context.tell("eta", seconds=context.forecast.finish_seconds(chosen.config))
     fitted = fit_final(context, chosen)
     context.tell("phase", phase="test", detail="the saved model, once, on the test split")
-    return deliver(context, chosen, fitted)
+    return deliver(context, chosen, fitted), {**fitted, "multiply_adds": chosen.multiply_adds}
 
 
-def _result(context: Context, description: dict[str, Any], results: Results) -> dict[str, Any]:
+def _result(
+    context: Context, description: dict[str, Any], results: Results, fitted: Mapping[str, Any]
+) -> dict[str, Any]:
     seconds = context.elapsed()
+    slot_seconds = len(context.dispatcher.executor.slots()) * seconds
     states = [result["state"] for result in results]
     details = ("confusion", "per_class", "confusions")
     return {
         "run": str(context.run.path),
         "model": str(context.run.model_path),
         "best": {**description["configuration"], "trial": description["trial"]},
+        **({"members": description["members"]} if "members" in description else {}),
         "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
         "validation": description["validation"],
+        "optimism": _optimism(results, description, context.request.metric),
         "test": {name: value for name, value in description["test"].items() if name not in details},
         "parity": description["parity"],
         "latency": description["latency"],
         "seconds": round(seconds, 2),
-        "cost": context.costs.summary(len(context.dispatcher.executor.slots()) * seconds),
+        "cost": context.costs.summary(slot_seconds),
         "counts": context.costs.counts,
+        "work": summarise(
+            context.costs,
+            results,
+            fitted.get("ledger", {}).get("counts", {}),
+            images=len(context.manifest.rows("train", "val")),
+            multiply_adds=fitted.get("multiply_adds", 0),
+            slot_seconds=slot_seconds,
+        ),
+        "expected_seconds": context.expected,
         "metric": context.request.metric,
         "command": description["command"],
+    }
+
+
+def _optimism(results: Results, description: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """By how much the best validation scores of the search flatter: they were the best of many, the test's was not.
+
+    Positive numbers are worse news, for losses too.
+    """
+    best = next(iter(pick_finalists(results, metric, 1)), None)
+    if best is None:
+        return {}
+    test = description["test"]
+    return {
+        name: round((1 if METRICS[name] == "maximize" else -1) * (best["scores"][name] - test[name]), 4)
+        for name in METRICS
+        if name in best["scores"] and name in test
     }
 
 

@@ -5,7 +5,7 @@ back, the same trial is asked for them, and the job goes out again under the sam
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,12 @@ from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
 
 REPEATED_ERRORS = 3
+Deadline = Callable[[Mapping[str, Any] | None], float | None]
+Gate = Callable[[Sequence[Mapping[str, Any]]], bool]
+
+
+def never(best: Mapping[str, Any] | None) -> None:
+    """The `Deadline` of a search without a budget."""
 
 
 @dataclass
@@ -36,7 +42,8 @@ class StageRun:
     backbones: Sequence[str]
     inherited: Mapping[str, Mapping[str, Any]]  # by backbone: settings of the stage before
     trials: int
-    deadline: float | None  # in seconds since the start of the search
+    deadline: Deadline = never  # asked again and again: what must be kept for the end depends on the best trial
+    gate: Gate | None = None  # decides after the portfolio whether the stage goes on
     heads: Heads = field(default_factory=lambda: NO_HEADS)  # the records of the heads that the stage chooses from
     asked: dict[str, Trial] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -44,46 +51,81 @@ class StageRun:
     errors: list[str] = field(default_factory=list)
     inquiries: dict[int, Inquiry] = field(default_factory=dict)  # by number of the trial
     waiting: deque[Job] = field(default_factory=deque)  # to be sent again
+    expected_seconds: float = 0.0  # of this stage
+    later_seconds: float = 0.0  # of what comes after it
+    is_over: bool = False  # the gate is shut, or the next trial would take too long
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
+        first = portfolio(self.stage, self.context.cheapest_first(self.backbones))
         if not self.study.trials:
-            for params in portfolio(self.stage, self.backbones):
+            for params in first:
                 self.study.enqueue_trial(with_defaults(params, self.stage, self.heads))
         names = ", ".join(self.backbones)
         plural = "" if self.trials == 1 else "s"
         self.context.tell("phase", phase=self.stage.name, detail=f"{self.trials} trial{plural} over {names}")
+        self.context.tell("eta", seconds=self.expected_seconds + self.later_seconds)
         dispatcher = self.context.dispatcher
-        for _ in dispatcher.running:
-            self._ask()  # the head start: it runs already, as the first entry of the portfolio
+        if dispatcher.running:  # the head start: it runs already, as the first entry of the portfolio
+            self._ask()
+            self.waiting.clear()
         while True:
             for slot in dispatcher.free_slots():
+                if not self.waiting and self._may_ask(len(first)):
+                    self._ask()
                 if self.waiting:
                     dispatcher.submit(self.waiting.popleft(), slot)
-                elif self._may_ask():
-                    dispatcher.submit(self._ask(), slot)
             if not dispatcher.running:
                 return [result_of(trial) for trial in finished(self.study)]
             for outcome in dispatcher.outcomes(self._on_report):
                 self._tell(outcome)
 
-    def _may_ask(self) -> bool:
-        if len(finished(self.study)) + len(self.asked) >= self.trials:
+    def _may_ask(self, first: int) -> bool:
+        """Whether there is room for another trial; the gate is asked once the first ones have finished."""
+        done = [result_of(trial) for trial in finished(self.study)]
+        if self.is_over or len(done) + len(self.asked) >= self.trials:
             return False
-        return self.deadline is None or self.context.elapsed() < self.deadline
+        if self.gate is not None and len(done) + len(self.asked) >= first:
+            if self.asked:
+                return False
+            self.is_over = not self.gate(done[:first])
+            self.gate = None
+        return not self.is_over and not self._is_late()
 
-    def _ask(self) -> Job:
+    def _is_late(self) -> bool:
+        deadline = self.deadline(self.best())
+        return deadline is not None and self.context.elapsed() > deadline
+
+    def _ask(self) -> None:
+        """Take the sampler's next configuration into the queue, if it can be paid for."""
         context = self.context
         trial = self.study.ask()
         values = suggest(self.stage, trial, self.backbones, self.heads)
         backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         config = known_values(self.study, trial, config)
+        stop_at = self._stop_at(config)
+        if self.is_over:
+            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)  # it never ran, and leaves no record
+            return
         number = context.next_number()
-        job = context.trial_job(self.stage, number, config)
+        limits: dict[str, Any] = {} if stop_at is None else {"stop_at": stop_at}
+        job = context.trial_job(self.stage, number, config, **limits)
         trial.set_user_attr("number", number)
         self.asked[job.id], self.configs[job.id] = trial, config
-        return job
+        self.waiting.append(job)
+
+    def _stop_at(self, config: Mapping[str, Any]) -> float | None:
+        """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer."""
+        deadline, context = self.deadline(self.best()), self.context
+        if deadline is None:
+            return None
+        seconds = context.forecast.trial_seconds(
+            config, context.evaluation(self.stage), self.stage.folds, self.stage.repeats
+        )
+        has_answer = bool(self.inherited) or self.best() is not None
+        self.is_over = has_answer and context.elapsed() + seconds > deadline
+        return context.clock_time(deadline)
 
     def _on_report(self, job: Job, step: int, value: float) -> bool:
         trial = self.asked[job.id]
@@ -91,8 +133,7 @@ class StageRun:
             self.steps[job.id] = step
             trial.report(value, step)
         self.context.tell("epoch", number=trial.user_attrs["number"], step=step, value=value)
-        out_of_time = self.deadline is not None and self.context.elapsed() > self.deadline
-        return out_of_time or (self.stage.prune and trial.should_prune())
+        return self._is_late() or (self.stage.prune and trial.should_prune())
 
     def _tell(self, outcome: Outcome) -> None:
         if outcome.result is not None and "needs" in outcome.result:
@@ -105,7 +146,7 @@ class StageRun:
         record: dict[str, Any] = {
             "number": trial.user_attrs["number"],
             "stage": self.stage.name,
-            "evaluation": self.stage.evaluation,
+            "evaluation": self.context.evaluation(self.stage),
             "config": config,
             "seconds": round(outcome.seconds, 3),
             "folder": outcome.job.payload["folder"],
@@ -115,8 +156,10 @@ class StageRun:
         if outcome.result is not None:
             if outcome.result.get("options", config.get("options", {})) != config.get("options", {}):
                 record["config"] = {**config, "options": outcome.result["options"]}  # those that were of use
+            record["config"] = {**record["config"], **outcome.result.get("settled", {})}
             record |= _completed(outcome.result)
-            self.context.costs.add_job(outcome.result["ledger"], outcome.seconds)
+            self.context.costs.add_job(outcome.result["ledger"], outcome.seconds, self.stage.name)
+            self.context.forecast.pay(config)
             self.errors.clear()
         else:
             assert outcome.failure is not None
@@ -158,7 +201,7 @@ class StageRun:
         done = [result_of(trial)["seconds"] for trial in finished(self.study)]
         left = max(0, self.trials - len(done))
         slots = max(1, len(self.context.dispatcher.executor.slots()))
-        self.context.tell("eta", seconds=left * sum(done) / len(done) / slots)
+        self.context.tell("eta", seconds=left * sum(done) / len(done) / slots + self.later_seconds)
 
     def best(self) -> dict[str, Any] | None:
         return best_of([result_of(trial) for trial in finished(self.study)], self.study.direction)

@@ -8,8 +8,11 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from autotl.search.request import METRICS
+from autotl.space.schema import Stage
 
 STARTUP_TRIALS = 6
+FIRST_RUNG = 2
+KEPT_ONE_IN = 3
 INFEASIBLE = ("oom", "invalid")
 RESULT = "result"
 
@@ -21,21 +24,28 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(f"sqlite:///{path}")
 
 
-def open_study(storage: optuna.storages.RDBStorage, stage: str, metric: str, seed: int) -> optuna.Study:
+def open_study(storage: optuna.storages.RDBStorage, stage: Stage, metric: str, seed: int) -> optuna.Study:
     """The study of one stage, new or as far as it has come.
 
-    TPE models the good and the bad trials apart; a fresh seed on resuming keeps it from repeating its first draws.
-    Pruning compares a trial's score after a step (an epoch, a fold) with the median of those before it.
+    TPE models the good and the bad trials apart, parameters of one branch of the space together; a fresh seed on
+    resuming keeps it from repeating its first draws. Pruning is one bracket of successive halving (Jamieson and
+    Talwalkar, https://arxiv.org/abs/1502.07943): only the best third goes on after the second and the sixth step, an
+    epoch or a fold. Hyperband's brackets would each need ten trials before the sampler learns anything.
     """
     study = optuna.create_study(
         storage=storage,
-        study_name=stage,
+        study_name=stage.name,
         direction=METRICS[metric],  # type: ignore[arg-type]
         load_if_exists=True,
     )
     done = len(study.trials)
-    study.sampler = optuna.samplers.TPESampler(seed=seed + done, n_startup_trials=STARTUP_TRIALS)
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=1)
+    if stage.sampler == "random":
+        study.sampler = optuna.samplers.RandomSampler(seed=seed + done)
+    else:
+        study.sampler = optuna.samplers.TPESampler(
+            seed=seed + done, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True
+        )
+    study.pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=KEPT_ONE_IN)
     return study
 
 

@@ -14,7 +14,12 @@ class Stage(BaseModel):
         name: unique in the space; names the study.
         recipe: "probe", "finetune", "scratch", or "any" when `recipe` is itself a parameter.
         trials: how many are asked for, unless the request says otherwise.
-        evaluation: "cross_validation" over training rows, or "holdout" on the validation split.
+        evaluation: "cross_validation" over training and validation rows, "holdout" on the validation split, or "auto":
+            folds where images are few, a hold-out where they are many.
+        folds: of the cross-validation.
+        repeats: how often the cross-validation is repeated with other folds; its scores are averaged.
+        sampler: "tpe" learns from the trials before, "random" does not.
+        gate: the first configurations run alone; the stage ends with them when they do not beat what is known already.
         keep_backbones: from the stage before, only the best so many backbones compete; None keeps all.
         epochs: of each trial, where it is not a parameter; None leaves it to the recipe.
         prune: whether trials behind the median are stopped early.
@@ -28,7 +33,11 @@ class Stage(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=40)]
     recipe: Literal["probe", "finetune", "scratch", "any"]
     trials: Annotated[int, Field(strict=True, ge=1)]
-    evaluation: Literal["cross_validation", "holdout"] = "holdout"
+    evaluation: Literal["cross_validation", "holdout", "auto"] = "holdout"
+    folds: Annotated[int, Field(strict=True, ge=2, le=20)] = 5
+    repeats: Annotated[int, Field(strict=True, ge=1, le=20)] = 1
+    sampler: Literal["tpe", "random"] = "tpe"
+    gate: bool = False
     keep_backbones: Annotated[int, Field(strict=True, ge=1)] | None = None
     epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
     prune: bool = False

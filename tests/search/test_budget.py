@@ -4,7 +4,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autotl.search.budget import EARLY_STAGES_SHARE, FINISH_SHARE, stage_deadline, stage_trials
+from autotl.search.budget import (
+    EARLY_STAGES_SHARE,
+    FINISH_SHARE,
+    affordable_finalists,
+    stage_deadline,
+    stage_trials,
+)
+from autotl.search.forecast import Forecast, Speed
 from autotl.space.schema import SearchSpace, Stage
 
 STAGES = st.lists(st.integers(1, 60), min_size=1, max_size=5)
@@ -67,14 +74,49 @@ trials = 1
 
 def test_without_a_budget_there_is_no_deadline(make_context):
     context = make_context(space_of([1, 1]))
-    assert stage_deadline(context, 0) is stage_deadline(context, 1) is None
+    assert stage_deadline(context, 0, None) is stage_deadline(context, 1, None) is None
 
 
 def test_time_is_kept_for_later_stages_and_for_the_finish(make_context):
     context = make_context(space_of([1, 1]), budget=100.0)
-    deadlines = [stage_deadline(context, index) for index in (0, 1)]
+    deadlines = [stage_deadline(context, index, None) for index in (0, 1)]
     assert deadlines == pytest.approx([100 * (1 - FINISH_SHARE) * EARLY_STAGES_SHARE, 100 * (1 - FINISH_SHARE)])
 
 
 def test_a_single_stage_may_use_all_but_the_finish(make_context):
-    assert stage_deadline(make_context(space_of([1]), budget=100.0), 0) == pytest.approx(100 * (1 - FINISH_SHARE))
+    context = make_context(space_of([1]), budget=100.0)
+    assert stage_deadline(context, 0, None) == pytest.approx(100 * (1 - FINISH_SHARE))
+
+
+def trial_of(seconds, **config):
+    return {"seconds": seconds, "config": {"backbone": "net", "image_size": 100, "recipe": "probe", **config}}
+
+
+@pytest.fixture
+def timed(make_context):
+    """A budget of 1000 s, a network that takes 10 ms an image, 1000 images and 500 to test."""
+    context = make_context(space_of([1]), budget=1000.0)
+    context.forecast = Forecast({"net": Speed(0.01, 100, (0.8, 0.2, 0.0))}, 1000, 500)
+    return context
+
+
+def test_what_is_kept_is_what_confirming_and_finishing_the_best_will_take(timed):
+    cheap = stage_deadline(timed, 0, trial_of(1.0))
+    dear = stage_deadline(timed, 0, trial_of(60.0, recipe="finetune", freeze_depth=0.67, epochs=10))
+    assert 900 < cheap < 1000
+    assert 750 <= dear < cheap
+
+
+def test_a_final_fit_that_takes_long_is_kept_in_full(timed):
+    long = trial_of(400.0, recipe="finetune", freeze_depth=0.0, epochs=10)
+    assert stage_deadline(timed, 0, long) < 1000 - timed.forecast.finish_seconds(long["config"])
+
+
+def test_only_finalists_that_can_be_paid_for_are_fitted_again(timed):
+    candidates = [trial_of(300.0), trial_of(300.0), trial_of(300.0), trial_of(300.0)]
+    assert affordable_finalists(timed, candidates) == 2
+    assert affordable_finalists(timed, [trial_of(3000.0)]) == 0
+
+
+def test_without_a_budget_all_finalists_are_fitted_again(make_context):
+    assert affordable_finalists(make_context(space_of([1])), [trial_of(9e9)] * 3) == 3

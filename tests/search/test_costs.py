@@ -1,5 +1,7 @@
 """The cost ledger adds up."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +43,29 @@ def test_the_largest_cost_comes_first():
     costs = Costs()
     costs.add_job({"seconds": {"solve": 1.0, "forward": 3.0, "train": 2.0}, "counts": {}}, 6.0)
     assert list(costs.summary(6.0))[:3] == ["forward", "train", "solve"]
+
+
+def test_what_a_stage_costs_is_kept_apart():
+    costs = Costs()
+    costs.add_job({"seconds": {}, "counts": {"multiply_adds_forwarded": 7}}, 2.0, "screen")
+    costs.add_job({"seconds": {}, "counts": {"multiply_adds_trained": 5, "images_trained": 9}}, 1.0, "fine-tune")
+    costs.add_job({"seconds": {}, "counts": {"multiply_adds_forwarded": 1}}, 0.5, "screen")
+    assert costs.stages == {
+        "screen": {"seconds": 2.5, "multiply_adds": 8},
+        "fine-tune": {"seconds": 1.0, "multiply_adds": 5},
+    }
+    assert list(costs.stages) == ["screen", "fine-tune"]
+
+
+def test_costs_go_on_where_a_stopped_run_left_them():
+    jobs = [({"seconds": {"train": 2.0}, "counts": {"multiply_adds_trained": 5}}, 3.0, stage) for stage in "abab"]
+    whole, before = Costs(), Costs()
+    for job in jobs:
+        whole.add_job(*job)
+    for job in jobs[:2]:
+        before.add_job(*job)
+    resumed = Costs.from_json(json.loads(json.dumps(before.to_json())))
+    for job in jobs[2:]:
+        resumed.add_job(*job)
+    assert resumed == whole
+    assert before.counts == {"multiply_adds_trained": 10}  # the restored one shares nothing with it

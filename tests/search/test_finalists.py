@@ -1,9 +1,8 @@
 """The choice among finalists: from results with small validation files, as workers leave them."""
 
 import numpy as np
-import pytest
 
-from autotl.search.finalists import Finalist, choose, pick_finalists, rank_backbones
+from autotl.search.finalists import Finalist, as_finalists, choose, pick_finalists
 
 
 def result(number, score, state="complete", **config):
@@ -104,52 +103,18 @@ def test_a_single_image_and_a_single_finalist_are_enough():
     assert choose([only, finalist(2, [0.6], 1)], "log_loss") is only
 
 
-@pytest.fixture
-def fitted(tmp_path):
-    """A completed trial with its validation file: the probability of the true class for every image."""
-
-    def make(number, backbone, chosen, multiply_adds, **config):
-        chosen = np.asarray(chosen, dtype=float)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        labels = np.arange(len(chosen)) % 2
-        probabilities = np.where(np.eye(2, dtype=bool)[labels], chosen[:, None], 1 - chosen[:, None])
-        np.savez(folder / "validation.npz", probabilities=probabilities, labels=labels, rows=np.arange(len(chosen)))
-        loss = float(-np.log(chosen).mean())
-        return {
-            "number": number, "state": "complete", "score": loss, "config": {"backbone": backbone, **config},
-            "folder": str(folder), "scores": {"log_loss": loss}, "temperature": 1.0, "multiply_adds": multiply_adds,
-        }  # fmt: skip
-
-    return make
-
-
-def test_backbones_are_ranked_by_their_best_trials(fitted):
-    results = [
-        fitted(1, "large", np.full(50, 0.9), 1000, penalty=1),
-        fitted(2, "middle", np.full(50, 0.8), 1000, penalty=1),
-        fitted(3, "middle", np.full(50, 0.3), 1000, penalty=2),
-        fitted(4, "small", np.full(50, 0.5), 1000, penalty=1),
-    ]
-    assert rank_backbones(results, "log_loss") == ["large", "middle", "small"]
-
-
-def test_a_cheaper_backbone_that_is_as_good_is_ranked_before(fitted):
-    results = [
-        fitted(1, "large", np.full(50, 0.9), 1000),
-        fitted(2, "small", 0.9 + np.tile([0.09, -0.09], 25), 100),
-        fitted(3, "tiny", np.full(50, 0.2), 1),
-    ]
-    assert rank_backbones(results, "log_loss") == ["small", "large", "tiny"]
-
-
-def test_a_probability_of_zero_is_a_large_loss_and_not_an_infinite_one(fitted):
-    sure = np.full(50, 0.9)
-    sure[0] = 0.0
-    with np.errstate(divide="ignore"):
-        wrong = {**fitted(1, "wrong", sure, 100), "score": 0.4, "scores": {"log_loss": 0.4}}
-    assert rank_backbones([wrong, fitted(2, "right", np.full(50, 0.9), 100)], "log_loss") == ["right", "wrong"]
-
-
-def test_without_a_completed_trial_no_backbone_is_ranked():
-    assert rank_backbones([result(1, None, "failed")], "log_loss") == []
+def test_an_image_that_was_held_out_several_times_counts_once_with_its_mean_loss(tmp_path):
+    probabilities = np.array([[0.5, 0.5], [0.8, 0.2], [0.25, 0.75], [0.4, 0.6]])
+    np.savez(tmp_path / "validation.npz", probabilities=probabilities, labels=[0, 0, 1, 0], rows=[4, 2, 7, 2])
+    fit = {
+        **result(1, 0.5),
+        "folder": str(tmp_path),
+        "scores": {"log_loss": 0.5},
+        "temperature": 2.0,
+        "multiply_adds": 1,
+    }
+    (found,) = as_finalists([fit], "log_loss")
+    assert found.rows.tolist() == [2, 4, 7]
+    expected = [(-np.log(0.8) - np.log(0.4)) / 2, -np.log(0.5), -np.log(0.75)]
+    np.testing.assert_allclose(found.losses, expected)
+    assert found.scores["n"] == 3

@@ -21,7 +21,7 @@ from autotl.search.request import (
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"metric": "auc"}, "log_loss, accuracy, balanced_accuracy, macro_f1, not 'auc'"),
+        ({"metric": "auc"}, "log_loss, accuracy, balanced_accuracy, macro_f1, auroc, not 'auc'"),
         ({"trials": 0}, "at least one trial, not 0"),
         ({"trials": -3}, "at least one trial, not -3"),
         ({"budget": 0.0}, "greater than zero"),

@@ -52,11 +52,11 @@ def context(make_context, make_space, features):
 def stage_run(context):
     """The stage as it stands in the run's database."""
 
-    def make(trials=3, deadline=None, inherited=None):
+    def make(trials=3, deadline=None, inherited=None, gate=None):
         stage = context.space.stages[0]
-        study = open_study(open_storage(context.run.study_path), stage.name, "log_loss", seed=0)
+        study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
         settings = {} if inherited is None else inherited
-        return StageRun(context, stage, study, list(context.backbones), settings, trials, deadline)
+        return StageRun(context, stage, study, list(context.backbones), settings, trials, lambda best: deadline, gate)
 
     return make
 
@@ -77,7 +77,7 @@ def test_a_stage_tries_its_portfolio_first_and_then_what_is_proposed(context, st
     logged = [event["score"] for event in read_events(context.run) if event["kind"] == "trial"]
     assert logged == [result["score"] for result in results]
     assert told[0]["event"] == "phase"
-    assert [event["event"] for event in told[1:]] == 3 * ["epoch", "trial", "eta"]
+    assert [event["event"] for event in told[1:]] == ["eta", *(3 * ["epoch", "trial", "eta"])]
     assert told[-1]["seconds"] == 0.0
     best = [event["number"] for event in told if event["event"] == "trial" and event["best"]]
     assert best[-1] == min(results, key=lambda result: result["score"])["number"]
@@ -105,6 +105,19 @@ def test_nothing_is_asked_for_after_the_deadline(stage_run):
     assert stage_run(deadline=0.0).run() == []
 
 
+@pytest.mark.keras
+def test_a_shut_gate_ends_the_stage_after_its_portfolio(stage_run):
+    asked = []
+
+    def shut(results):
+        asked.append([result["number"] for result in results])
+        return False
+
+    assert [result["number"] for result in stage_run(gate=shut).run()] == [1]
+    assert asked == [[1]]
+    assert [result["number"] for result in stage_run(gate=lambda results: True).run()] == [1, 2, 3]
+
+
 def test_the_same_error_three_times_in_a_row_ends_the_search_with_its_message(
     context, stage_run, manifest, tmp_path, told
 ):
@@ -121,7 +134,7 @@ def test_the_same_error_three_times_in_a_row_ends_the_search_with_its_message(
 def test_the_best_are_fitted_again_on_another_seed_and_averaged_image_by_image(context, stage_run):
     results = stage_run().run()
     candidates = pick_finalists(results, "log_loss", 2)
-    finalists = confirm(context, candidates, "cross_validation")
+    finalists = confirm(context, candidates, context.space.stages[0])
     assert [finalist.number for finalist in finalists] == [candidate["number"] for candidate in candidates]
     for finalist, candidate, number in zip(finalists, candidates, (4, 5), strict=True):
         again = read_json(context.run.trial_dir(number) / "config.json")
@@ -142,7 +155,8 @@ def losses_of(folder):
 @pytest.mark.keras
 def test_a_first_fit_that_was_scored_on_other_images_does_not_count(context, stage_run):
     candidates = stage_run(trials=1).run()
-    (finalist,) = confirm(context, candidates, "holdout")
+    held_out = context.space.stages[0].model_copy(update={"evaluation": "holdout"})
+    (finalist,) = confirm(context, candidates, held_out)
     np.testing.assert_allclose(finalist.losses, losses_of(context.run.attempt_dir(2, 1)))
     assert len(finalist.rows) == len(context.manifest.rows("val"))
 
@@ -151,7 +165,7 @@ def test_a_first_fit_that_was_scored_on_other_images_does_not_count(context, sta
 def test_a_finalist_that_cannot_be_fitted_again_is_left_out(context, stage_run):
     (good,) = stage_run(trials=1).run()
     bad = {**good, "number": 99, "config": {**good["config"], "colour": 1}}
-    assert [finalist.number for finalist in confirm(context, [bad, good], "cross_validation")] == [good["number"]]
+    assert [finalist.number for finalist in confirm(context, [bad, good], context.space.stages[0])] == [good["number"]]
     (event,) = [event for event in read_events(context.run) if event["kind"] == "confirm_failed"]
     assert event["number"] == 99
     assert "colour" in event["message"]
@@ -194,10 +208,10 @@ def run_space(hypermodels, make_context, make_space, features):
     def run(text, trials=3):
         context = make_context(make_space(text), cache=features, seed=3)
         stage = context.space.stages[0]
-        study = open_study(open_storage(context.run.study_path), stage.name, "log_loss", seed=0)
+        study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
         context.number = len(study.trials)
         stage_run = StageRun(
-            context, stage, study, list(context.backbones), {}, trials, None, resolve_heads(context.space)
+            context, stage, study, list(context.backbones), {}, trials, heads=resolve_heads(context.space)
         )
         return context, study, stage_run.run()
 

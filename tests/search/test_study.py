@@ -7,6 +7,14 @@ import pytest
 from optuna.trial import TrialState
 
 from autotl.search.study import abandon_running, conclude, finished, open_storage, open_study, result_of
+from autotl.space.schema import Stage
+
+
+def stage_called(name, **fields):
+    return Stage(name=name, recipe="probe", trials=1, **fields)
+
+
+PROBE = stage_called("probe")
 
 
 @pytest.fixture
@@ -16,12 +24,12 @@ def path(tmp_path):
 
 @pytest.fixture
 def study(path):
-    return open_study(open_storage(path), "probe", "log_loss", seed=0)
+    return open_study(open_storage(path), PROBE, "log_loss", seed=0)
 
 
 def reopened(path, seed=0):
     """The same study as another driver sees it."""
-    return open_study(open_storage(path), "probe", "log_loss", seed)
+    return open_study(open_storage(path), PROBE, "log_loss", seed)
 
 
 def ask(study):
@@ -128,13 +136,13 @@ def test_a_trial_that_was_half_written_down_is_run_again_or_whole(path):
     storage, outcomes = Interrupting(f"sqlite:///{path}"), []
     for writes in range(10):
         storage.writes_left = None
-        study = open_study(storage, f"probe-{writes}", "log_loss", seed=0)
+        study = open_study(storage, stage_called(f"probe-{writes}"), "log_loss", seed=0)
         trial = ask(study)
         record = record_of(trial, score=0.7)
         storage.writes_left = writes
         with contextlib.suppress(KeyboardInterrupt):
             conclude(study, trial, record)
-        later = open_study(storage, f"probe-{writes}", "log_loss", seed=0)
+        later = open_study(storage, stage_called(f"probe-{writes}"), "log_loss", seed=0)
         abandon_running(later)
         whole = [result_of(kept) for kept in finished(later)]
         waiting = [kept for kept in later.trials if kept.state == TrialState.WAITING]
@@ -147,7 +155,7 @@ def test_the_same_seed_proposes_the_same_trials(path):
     storage = open_storage(path)
 
     def proposals(name, seed):
-        study = open_study(storage, name, "log_loss", seed)
+        study = open_study(storage, stage_called(name), "log_loss", seed)
         return [end(study, score=0.1 * index)[0]["config"] for index in range(8)]
 
     first = proposals("first", 1)
@@ -163,12 +171,31 @@ def test_a_resumed_study_does_not_repeat_its_first_draws(path, study):
 
 def test_the_direction_is_that_of_the_metric(tmp_path):
     storage = open_storage(tmp_path / "study.db")
-    directions = [open_study(storage, metric, metric, 0).direction for metric in ("log_loss", "accuracy")]
+    directions = [open_study(storage, stage_called(metric), metric, 0).direction for metric in ("log_loss", "accuracy")]
     assert directions == [optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE]
 
 
 def test_the_stages_of_a_run_share_one_database(path):
     storage = open_storage(path)
-    end(open_study(storage, "probe", "log_loss", 0), score=0.7)
-    assert open_study(storage, "finetune", "log_loss", 0).trials == []
+    end(open_study(storage, PROBE, "log_loss", 0), score=0.7)
+    assert open_study(storage, stage_called("finetune"), "log_loss", 0).trials == []
     assert sorted(optuna.get_all_study_names(f"sqlite:///{path}")) == ["finetune", "probe"]
+
+
+def test_only_the_best_third_goes_on_after_the_second_step(study):
+    curves = []
+    for value in (0.5, 0.6, 0.7, 0.4, 0.55):
+        trial = study.ask()
+        trial.report(9.0, 1)
+        assert not trial.should_prune()
+        trial.report(value, 2)
+        curves.append(trial.should_prune())
+        study.tell(trial, value)
+    assert curves == [False, True, True, False, True]
+
+
+def test_a_stage_may_draw_at_random(path):
+    storage = open_storage(path)
+    study = open_study(storage, stage_called("blind", sampler="random"), "log_loss", 0)
+    assert isinstance(study.sampler, optuna.samplers.RandomSampler)
+    assert isinstance(open_study(storage, PROBE, "log_loss", 0).sampler, optuna.samplers.TPESampler)

@@ -1,0 +1,64 @@
+"""How long a search will take, stage by stage, before its first trial."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from autotl.errors import PluginError
+from autotl.search.context import Context
+from autotl.search.forecast import PRUNED_SHARE, Drawer, Forecast, stage_seconds
+from autotl.search.plan import allowed_backbones, concrete_config, portfolio
+from autotl.space.options import with_defaults
+from autotl.space.schema import Stage
+from autotl.space.suggest import suggest
+
+FINALISTS = 3
+
+
+def expected_seconds(context: Context, trials: Mapping[str, int]) -> dict[str, float]:
+    """Seconds of each stage, of "confirm" and of "finish", on the slots that there are.
+
+    Each stage is played through with random draws in the place of the sampler's: what costs time is how many passes,
+    epochs and folds there are, and that the sampler changes little. Nothing is expected of backbones that could not be
+    timed.
+    """
+    forecast = replace(context.forecast, paid=set(context.forecast.paid))
+    slots = max(1, len(context.dispatcher.executor.slots()))
+    expected: dict[str, float] = {}
+    inherited: dict[str, dict[str, Any]] = {}
+    last: list[dict[str, Any]] = []
+    for stage in context.space.stages:
+        configs = _draw(context, stage, trials[stage.name], inherited)
+        evaluation, share = context.evaluation(stage), PRUNED_SHARE if stage.prune else 1.0
+        expected[stage.name] = stage_seconds(forecast, stage, evaluation, configs, share) / slots
+        inherited = {config["backbone"]: config for config in reversed(configs)}
+        last = configs
+    expected["confirm"] = _confirm_seconds(context, forecast, last) / slots
+    expected["finish"] = max((forecast.finish_seconds(config) for config in last), default=0.0)
+    return {name: round(seconds, 1) for name, seconds in expected.items()}
+
+
+def _draw(
+    context: Context, stage: Stage, trials: int, inherited: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Configurations such as a stage may try: its portfolio first, then random ones."""
+    names = context.cheapest_first(allowed_backbones(stage, context.backbones))[: stage.keep_backbones]
+    drawer = Drawer(context.request.seed)
+    given = [with_defaults(values, stage, context.heads) for values in portfolio(stage, names)]
+    configs: list[dict[str, Any]] = []
+    for number in range(trials):
+        try:
+            drawn = suggest(stage, drawer, names, context.heads)
+        except PluginError:  # the stage itself will say what is wrong
+            return configs
+        values = {**drawn, **(given[number] if number < len(given) else {})}
+        own = inherited.get(str(values.get("backbone", names[0])), {})
+        configs.append(concrete_config(stage, values, context.backbones, own))
+    return configs
+
+
+def _confirm_seconds(context: Context, forecast: Forecast, configs: list[dict[str, Any]]) -> float:
+    stage = context.space.stages[-1]
+    evaluation = context.evaluation(stage)
+    finalists = configs[:FINALISTS]
+    return sum(forecast.trial_seconds(config, evaluation, stage.folds, stage.repeats) for config in finalists)

@@ -1,0 +1,139 @@
+"""How long things will take: from three timed batches of each network, before anything else has run.
+
+A forward pass costs its images times what one was timed at, with the square of the image size. A training step costs
+three forward steps of the layers that train. That is enough for the time of arrival to be right within a factor of two
+(`docs/architecture.md` has measured ones), and for a budget to leave out what it cannot pay for.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotl.space.schema import Stage
+
+TRAIN_STEP = 3.0  # in forward steps of what trains: once forward, twice backward
+HEAD_SECONDS = 4e-4  # of solving a fold with a thousand features, for each of its images
+SETUP_SECONDS = 3.0  # of building and tracing what trains
+FINISH_SECONDS = 4.0  # of saving, loading and checking a model
+VIEWS = {"none": 1, "flip": 2, "light": 4, "strong": 8}
+FRESH = ("light", "strong")  # drawn anew in the last fit, so that the frozen layers run again
+PRUNED_SHARE = 0.5  # of a stage's training is left when losers are stopped early
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What `autotl.learn.timing` measured of a backbone."""
+
+    seconds_per_image: float
+    image_size: int
+    tail_shares: tuple[float, ...]
+    multiply_adds: int = 0  # of one image's pass
+
+    def forward(self, image_size: int) -> float:
+        """Seconds of one image's pass at a size."""
+        return float(self.seconds_per_image * (image_size / self.image_size) ** 2)
+
+    def tail_share(self, freeze_depth: float) -> float:
+        """The share of a pass behind the cut that a freeze depth means."""
+        frozen = round(freeze_depth * len(self.tail_shares))
+        return 1.0 if frozen == 0 else self.tail_shares[frozen - 1]
+
+
+@dataclass
+class Forecast:
+    """Seconds of trials on this machine, and which passes over the images are paid for."""
+
+    speeds: Mapping[str, Speed]
+    images: int  # for training and validation
+    test_images: int
+    paid: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def trial_seconds(self, config: Mapping[str, Any], evaluation: str, folds: int = 5, repeats: int = 1) -> float:
+        """What a trial will take, with the passes that it must pay for; 0 for a backbone that was not timed."""
+        speed = self.speeds.get(config["backbone"])
+        if speed is None:
+            return 0.0
+        size, depth = int(config["image_size"]), float(config.get("freeze_depth", 1.0))
+        epochs = int(config.get("epochs", 12))
+        forward, tail = speed.forward(size), speed.tail_share(depth)
+        fits = folds * repeats if evaluation == "cross_validation" else 1
+        rows = self.images * (1.0 - 1.0 / folds if evaluation == "cross_validation" else 0.8)
+        if config["recipe"] == "scratch":
+            return SETUP_SECONDS + fits * rows * epochs * TRAIN_STEP * forward
+        seconds = self.images * forward * self._unpaid(config, "pooled", 1.0)
+        if config["recipe"] == "probe":
+            return seconds + fits * rows * HEAD_SECONDS
+        share = 1.0 - tail if tail < 1.0 else 0.0
+        seconds += self.images * forward * share * self._unpaid(config, "cut", depth)
+        return seconds + SETUP_SECONDS + fits * rows * epochs * TRAIN_STEP * tail * forward
+
+    def pay(self, config: Mapping[str, Any]) -> None:
+        """Note that a trial ran: the passes that it needed are cached from now on."""
+        self.paid |= set(_passes(config, "pooled", 1.0))
+        if config["recipe"] == "finetune":
+            self.paid |= set(_passes(config, "cut", config.get("freeze_depth", 1.0)))
+
+    def test_seconds(self, config: Mapping[str, Any]) -> float:
+        """Saving a model, loading it anew, checking it and testing it."""
+        speed = self.speeds.get(config["backbone"])
+        forward = 0.0 if speed is None else speed.forward(int(config["image_size"]))
+        return FINISH_SECONDS + self.test_images * forward
+
+    def finish_seconds(self, config: Mapping[str, Any]) -> float:
+        """The last fit of a configuration, and its test."""
+        speed = self.speeds.get(config["backbone"])
+        seconds = self.test_seconds(config)
+        if speed is None:
+            return seconds
+        forward = speed.forward(int(config["image_size"]))
+        if config["recipe"] == "probe":
+            return seconds + self.images * HEAD_SECONDS
+        steps = self.images * int(config.get("epochs", 12))
+        if config["recipe"] == "scratch":
+            return seconds + steps * TRAIN_STEP * forward
+        tail = speed.tail_share(float(config.get("freeze_depth", 1.0)))
+        prefix = 1.0 - tail if config.get("augmentation") in FRESH else 0.0
+        return seconds + SETUP_SECONDS + steps * forward * (TRAIN_STEP * tail + prefix)
+
+    def _unpaid(self, config: Mapping[str, Any], kind: str, depth: float) -> int:
+        return len(set(_passes(config, kind, depth)) - self.paid)
+
+
+def _passes(config: Mapping[str, Any], kind: str, depth: float) -> list[tuple[Any, ...]]:
+    """The stores that a trial reads: one for each cached view."""
+    count = VIEWS.get(str(config.get("augmentation", "none")), 1)
+    if config["recipe"] == "finetune" and kind == "pooled":
+        count = 1  # its head starts from the plain view's solution
+    return [(config["backbone"], config["image_size"], kind, depth, view) for view in range(count)]
+
+
+def stage_seconds(
+    forecast: Forecast, stage: Stage, evaluation: str, configs: Sequence[Mapping[str, Any]], share: float = 1.0
+) -> float:
+    """Seconds of a stage that runs these configurations, one after the other; their passes are paid afterwards."""
+    total = 0.0
+    for config in configs:
+        seconds = forecast.trial_seconds(config, evaluation, stage.folds, stage.repeats)
+        total += seconds * (share if config["recipe"] != "probe" else 1.0)
+        forecast.pay(config)
+    return total
+
+
+class Drawer:
+    """Draws a stage's values without Optuna: what a stage may cost, before the sampler says what it will.
+
+    It is a `Suggester`.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        return self._random.choice(list(choices))
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float:
+        return low if log else self._random.uniform(low, high)
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = False) -> int:
+        return self._random.randint(low, high)
