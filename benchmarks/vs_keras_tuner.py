@@ -1,15 +1,17 @@
 """autotl against KerasTuner: same network, images, split, number of trials, epochs and space, in one run.
 
     python benchmarks/vs_keras_tuner.py DATASET [--trials 20] [--epochs 5] [--size 128] [--seed 0] [--repeats 1]
-        [--staged] [--only autotl|keras-tuner] [--out benchmarks/results]
+        [--ways staged|flat|both] [--only autotl|keras-tuner] [--out benchmarks/results]
 
 Each side runs in a fresh process with an empty cache folder, one after the other, on the space of
-`spaces/vs_keras_tuner.toml`; what KerasTuner is given is told in `keras_tuner_side.py`. Wall time is that of the whole
-process, from its start to its end. Both are scored on the same test files by `autotl.learn.metrics`. Files are read
-once before either clock starts (to split the data set), so the system's file cache is warm for both.
+`spaces/vs_keras_tuner.toml`; autotl also on `spaces/vs_keras_tuner_staged.toml`, the same freeze points, heads and
+ranges in stages, which is its own way to search. What KerasTuner is given is told in `keras_tuner_side.py`. Wall time
+is that of the whole process, from its start to its end. Both are scored on the same test files by
+`autotl.learn.metrics`. Files are read once before either clock starts (to split the data set), so the system's file
+cache is warm for both.
 
-`--staged` adds a search of the shipped space `standard` that gets the wall time KerasTuner took. `--only` runs one side
-and writes nothing: a comparison needs both in one run. Repeats use the seeds that follow; tables have medians.
+`--only` runs one side and writes nothing: a comparison needs both in one run. Repeats use the seeds that follow; tables
+have medians.
 Writes `vs_keras_tuner.json` and `.md`.
 """
 
@@ -34,7 +36,8 @@ from autotl.space.files import read_space
 
 HERE = Path(__file__).parent
 SPACE = HERE / "spaces" / "vs_keras_tuner.toml"
-AUTOTL, STAGED = "autotl", "autotl, staged, in KerasTuner's time"
+STAGED_SPACE = HERE / "spaces" / "vs_keras_tuner_staged.toml"
+AUTOTL, STAGED = "autotl, flat", "autotl, staged"
 SEARCHED, REFITTED = "KerasTuner, best epoch of the search", "KerasTuner, best hyperparameters fitted again"
 SIDES = (SEARCHED, REFITTED, AUTOTL, STAGED)
 METRICS = ("accuracy", "balanced_accuracy", "log_loss")
@@ -75,13 +78,10 @@ def read_arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeats", type=_count, default=1)
     parser.add_argument("--backbone", default="efficientnet-lite0")
     parser.add_argument("--space", type=Path, default=SPACE, help="a file with one stage")
-    parser.add_argument("--staged", action="store_true", help="also the space `standard`, for as long as KerasTuner")
+    parser.add_argument("--ways", choices=["staged", "flat", "both"], default="both", help="autotl's way to search")
     parser.add_argument("--only", choices=["autotl", "keras-tuner"], help="one side alone; writes no result files")
     parser.add_argument("--out", type=Path, default=HERE / "results")
-    arguments = parser.parse_args(words)
-    if arguments.staged and arguments.only is not None:
-        parser.error("--staged gets the time that KerasTuner took, so it needs both sides; leave out --only")
-    return arguments
+    return parser.parse_args(words)
 
 
 def _count(word: str) -> int:
@@ -100,8 +100,9 @@ def write_space(space: Path, folder: Path, epochs: int, image_size: int) -> Path
         lines.append(f"image_size = {{ choice = [{image_size}] }}" if name == "image_size" else line)
     path = folder / "space.toml"
     path.write_text("\n".join(lines) + "\n")
-    stage = read_space(str(path)).stages[0]
-    if stage.epochs != epochs or stage.parameters["image_size"].choice != (image_size,):  # type: ignore[union-attr]
+    stages = read_space(str(path)).stages
+    sizes = stages[0].parameters["image_size"].choice  # type: ignore[union-attr]
+    if any(stage.epochs != epochs for stage in stages) or sizes != (image_size,):
         raise SystemExit(f"The space must have a line `epochs = ...` and one `image_size = ...`; {space} has not.")
     return path
 
@@ -116,12 +117,13 @@ def _measure(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         if arguments.only != "autotl":
             details["keras_tuner"], found = _run_keras_tuner(arguments, seed, space, folder / "keras-tuner")
             sides |= found
-        if arguments.only != "keras-tuner":
-            words = ["--space", str(space), "--trials", str(arguments.trials)]
-            details["autotl"], sides[AUTOTL] = _run_autotl(arguments, seed, words, folder / "autotl")
-        if arguments.staged:
-            words = ["--space", "standard", "--budget", f"{sides[SEARCHED]['seconds']:.0f}s"]
-            details["staged"], sides[STAGED] = _run_autotl(arguments, seed, words, folder / "staged")
+        for way, row, path in (("staged", STAGED, STAGED_SPACE), ("flat", AUTOTL, arguments.space)):
+            if arguments.only != "keras-tuner" and arguments.ways in (way, "both"):
+                place = folder / way
+                place.mkdir()
+                mine = write_space(path, place, arguments.epochs, arguments.size)
+                words = ["--space", str(mine), "--trials", str(arguments.trials)]
+                details[way], sides[row] = _run_autotl(arguments, seed, words, place)
     tested = {side["n"] for side in sides.values()}
     if len(tested) > 1:
         raise SystemExit(f"Both sides must be scored on the same test images, they had {sorted(tested)} of them.")
@@ -183,8 +185,8 @@ def make_record(arguments: argparse.Namespace, machine: dict[str, Any], runs: li
         measured = [run["sides"][side] for run in runs if side in run["sides"]]
         if measured:
             medians[side] = {name: median(row[name] for row in measured) for name in measured[0]}
-    own = medians.get(AUTOTL, {}).get("seconds")
-    ratios = {side: round(row["seconds"] / own, 2) for side, row in medians.items() if own and side != AUTOTL}
+    own = next((medians[side]["seconds"] for side in (STAGED, AUTOTL) if side in medians), None)
+    ratios = {side: round(row["seconds"] / own, 2) for side, row in medians.items() if own and row["seconds"] != own}
     names = ("trials", "epochs", "size", "seed", "repeats", "backbone")
     settings = {name: getattr(arguments, name) for name in names}
     dataset = Path(arguments.dataset).name
@@ -213,7 +215,7 @@ def make_report(record: dict[str, Any]) -> str:
     ]
     columns = ("side", "seconds", "times autotl", "processor seconds", "test accuracy", "balanced accuracy", "log-loss")
     parts = [INTRODUCTION, told, "", markdown_table(columns, rows)]
-    spent = record["runs"][0]["details"].get("autotl", {}).get("spent")
+    spent = next((found["spent"] for found in record["runs"][0]["details"].values() if "spent" in found), None)
     if spent is not None:
         kinds = list(dict.fromkeys(name for row in spent.values() for name in row if name != "jobs"))
         lines = [

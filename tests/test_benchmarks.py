@@ -57,7 +57,7 @@ def test_markdown_table_has_a_rule_under_its_columns(benchmark_module):
         ([], "required: dataset"),
         (["photos", "--trials", "0"], "--trials: must be at least 1, not 0"),
         (["photos", "--repeats", "many"], "--repeats: invalid"),
-        (["photos", "--staged", "--only", "autotl"], "leave out --only"),
+        (["photos", "--ways", "sideways"], "invalid choice"),
     ],
 )
 def test_comparison_refuses_a_command_line_that_cannot_be_meant(benchmark_module, capsys, words, told):

@@ -30,7 +30,7 @@ from autotl.learn.ledger import Ledger
 from autotl.learn.networks import Network, borrow_network, cut_network, multiply_adds, stage_channels
 from autotl.learn.views import View
 
-FORMAT = 3
+FORMAT = 4
 KIND = "features"
 
 

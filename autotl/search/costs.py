@@ -45,6 +45,16 @@ class Costs:
         spent["seconds"] += wall_seconds
         spent["multiply_adds"] += work_of(ledger["counts"])
 
+    def absorb(self, other: Self, stage: str) -> None:
+        """Add what another search cost, as one stage of this one."""
+        self.add(other.seconds)
+        for name, value in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + value
+        self.busy_seconds += other.busy_seconds
+        spent = self.stages.setdefault(stage, {"seconds": 0.0, "multiply_adds": 0.0})
+        spent["seconds"] += other.busy_seconds
+        spent["multiply_adds"] += work_of(other.counts)
+
     def summary(self, slot_seconds: float) -> dict[str, float]:
         """Seconds by phase, `idle` (slot time that no job used) included; they add up to the slots' time."""
         idle = max(0.0, slot_seconds - self.busy_seconds)

@@ -28,6 +28,7 @@ from autotl.search.plan import (
     portfolio,
     resolve_backbones,
     space_backbones,
+    suit_data,
 )
 from autotl.search.recipes import check_recipes
 from autotl.search.request import SearchRequest, absolute, check_paths, check_request, read_request, references
@@ -167,6 +168,7 @@ def _context(
         append_event(run, kind, **fields)
 
     dispatcher = Dispatcher(executor, log)
+    space = suit_data(space, manifest)
     return Context(request, space, plugins, manifest, cache, run, dispatcher, on_event, started)
 
 

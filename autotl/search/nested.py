@@ -70,6 +70,11 @@ def run_nested(context: Context, parts: int, run_one: RunOne) -> dict[str, Any]:
     Returns:
         The result of the last search; its test scores are those of the outer searches together.
     """
+    if context.finishes and not context.run.study_path.exists():
+        raise UsageError(
+            f"--finish delivers the best model of what is known, and of a search with --cv-test {parts} nothing is "
+            f"known before its last part has begun. Leave --finish out: autotl resume {context.run.path}"
+        )
     manifests = outer_manifests(context.manifest, parts, context.seed_for("outer folds"))
     share = None if context.request.budget is None else context.request.budget / (len(manifests) + 1)
     predictions = []
@@ -79,6 +84,7 @@ def run_nested(context: Context, parts: int, run_one: RunOne) -> dict[str, Any]:
         finished = child.run.path / "result.json"
         if not finished.exists():
             run_one(child)
+            context.costs.absorb(child.costs, f"outer {number}")
         predictions.append(str(child.run.predictions_path))
     context.tell("note", message=f"search {len(manifests) + 1} of {len(manifests) + 1}: the model, on all images")
     last = replace(context, manifest=whole_manifest(context.manifest), outer=tuple(predictions))

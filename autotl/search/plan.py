@@ -3,16 +3,21 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from autotl.backbones.contract import Backbone
 from autotl.backbones.registry import KIND, load_backbone
+from autotl.data.manifest import Manifest
 from autotl.entry_points import examine_entries
 from autotl.errors import UsageError
 from autotl.space.schema import SearchSpace, Stage
+from autotl.space.suggest import without
 
 INSTALLED = "installed"
 NATIVE = "native"
 SCALES = {"smaller": 0.75, NATIVE: 1.0, "larger": 8 / 7}
 SIZE_STEP = 16
+UNEVEN = 1.5  # times as many images in the largest class as in the smallest
 
 
 def resolve_backbones(
@@ -98,6 +103,13 @@ def image_sizes(stage: Stage, backbones: Mapping[str, Backbone]) -> list[int]:
     """Every size that some trial of a stage may ask for, ascending: images are decoded once for all of them."""
     choices = stage_choices(stage, "image_size") or [NATIVE]
     return sorted({concrete_size(choice, record) for choice in choices for record in backbones.values()})
+
+
+def suit_data(space: SearchSpace, manifest: Manifest) -> SearchSpace:
+    """The space for these images: whether to balance the classes is a question only where they are uneven."""
+    counts = np.bincount(manifest.labels()[manifest.rows("train", "val")], minlength=len(manifest.classes))
+    is_even = counts.max() < UNEVEN * max(1, counts.min())
+    return without(space, "balance") if is_even else space
 
 
 def portfolio(stage: Stage, backbones: Sequence[str]) -> list[dict[str, Any]]:

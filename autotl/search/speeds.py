@@ -8,6 +8,7 @@ from autotl.backbones.hypermodel import WholeModel
 from autotl.execution.protocol import Job
 from autotl.search.context import TRIAL_TARGET, Context
 from autotl.search.forecast import Forecast, Speed
+from autotl.search.plan import stage_choices
 
 
 def measure_speeds(context: Context) -> Forecast:
@@ -34,7 +35,8 @@ def _can_be_timed(record: Backbone) -> bool:
 
 def _job(context: Context, name: str, record: Backbone) -> Job:
     folder = context.run.path / "check"
-    weights = "pretrained" if record.weights.is_pretrained else "random"
+    asked = stage_choices(context.space.stages[0], "weights")  # whoever wants random ones need not have others
+    weights = "pretrained" if record.weights.is_pretrained and asked != ["random"] else "random"
     payload = {
         "kind": "timing",
         "config": {"backbone": name, "image_size": record.image_size, "weights": weights},

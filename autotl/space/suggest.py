@@ -80,6 +80,16 @@ def narrow(space: SearchSpace, backbones: Sequence[str]) -> SearchSpace:
     return space.model_copy(update={"stages": tuple(stages)})
 
 
+def without(space: SearchSpace, name: str) -> SearchSpace:
+    """The same space in which a parameter keeps its default. What depends on it must not be in the space."""
+    stages = []
+    for stage in space.stages:
+        parameters = {key: item for key, item in stage.parameters.items() if key != name}
+        first = tuple({key: value for key, value in values.items() if key != name} for values in stage.first)
+        stages.append(stage.model_copy(update={"parameters": parameters, "first": first}))
+    return space.model_copy(update={"stages": tuple(stages)})
+
+
 def _ask(trial: Suggester, name: str, parameter: Parameter, backbones: Sequence[str]) -> Value:
     match parameter:
         case Choice():

@@ -73,7 +73,3 @@ def test_the_model_that_there_was_time_for_is_delivered_and_reproduces(hurried):
 
 def test_nothing_is_fitted_a_second_time_to_confirm_it(hurried):
     assert "confirm" not in hurried.result["work"]["stages"]
-
-
-def test_the_forecast_says_that_the_budget_is_too_short(hurried):
-    assert hurried.result["expected_seconds"] > 30  # of two thousand epochs in five folds, three times

@@ -1,5 +1,6 @@
 """`--cv-test`: no test split, every image tested on once by a search that has not seen it; interrupted and resumed."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def nested(images: Path) -> SimpleNamespace:
+def nested(images: Path, workplace: Path) -> SimpleNamespace:
     """A nested search that is interrupted in its second part and gone on with."""
     root = images.parent
     (root / "probe.toml").write_text(SPACE)
@@ -60,13 +61,12 @@ def nested(images: Path) -> SimpleNamespace:
                 raise KeyboardInterrupt
 
     run = root / "run"
+    options = {"space": root / "probe.toml", "cache_dir": workplace / "noise-cache"}
     with pytest.raises(Interrupted, match="autotl resume"):
-        autotl.search(
-            images, space=root / "probe.toml", cv_test=PARTS, out=run, cache_dir=root / "cache", on_event=interrupt
-        )
+        autotl.search(images, cv_test=PARTS, on_event=interrupt, out=run, **options)
     before = parts_of(open_run(run))
     result = autotl.resume(run)
-    return SimpleNamespace(result=result, run=open_run(run), before=before, cache=root / "cache")
+    return SimpleNamespace(result=result, run=open_run(run), before=before)
 
 
 def parts_of(run: Run) -> dict[str, bytes]:
@@ -119,10 +119,12 @@ def test_the_model_predicts(nested, images):
 
 
 def test_a_data_set_with_a_test_split_of_its_own_is_refused(images, tmp_path):
-    for split in ("train", "test"):
-        (tmp_path / "given" / split).parent.mkdir(exist_ok=True)
-        (tmp_path / "given" / split).symlink_to(images, target_is_directory=True)
-    space = images.parent / "probe.toml"
+    for name in ("red", "green", "blue"):
+        for path in sorted((images / name).iterdir()):
+            target = tmp_path / "given" / ("test" if path.stem > "09" else "train") / name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    space = tmp_path / "probe.toml"
     space.write_text(SPACE)
     with pytest.raises(UsageError, match="has a test split of its own"):
         autotl.search(tmp_path / "given", space=space, cv_test=3, out=tmp_path / "run", cache_dir=tmp_path / "cache")

@@ -1,5 +1,7 @@
 """From a space to concrete trials, over the backbones that are really registered."""
 
+from dataclasses import replace
+
 import pytest
 
 from autotl.backbones.registry import list_backbones
@@ -13,6 +15,7 @@ from autotl.search.plan import (
     resolve_backbones,
     space_backbones,
     stage_choices,
+    suit_data,
 )
 
 TWO_STAGES = """
@@ -244,3 +247,23 @@ def test_without_a_choice_of_backbone_the_first_one_is_taken(make_space, backbon
 def test_a_stage_that_names_backbones_gets_no_other(make_space, backbones):
     stage = make_space(TWO_STAGES.replace('"efficientnet-lite0", ', "")).stages[0]
     assert allowed_backbones(stage, ["efficientnet-lite0", "vgg16"]) == ["vgg16"]
+
+
+def test_balance_is_searched_only_where_classes_are_uneven(make_space, manifest):
+    space = make_space("""
+[[stage]]
+name = "finetune"
+recipe = "finetune"
+trials = 1
+[stage.parameters]
+balance = { choice = ["none", "weights"] }
+epochs = { choice = [2, 4] }
+[[stage.first]]
+balance = "none"
+epochs = 2
+""")
+    (even,) = suit_data(space, manifest).stages
+    assert set(even.parameters) == {"epochs"}
+    assert even.first == ({"epochs": 2},)
+    few = tuple(sample for row, sample in enumerate(manifest.samples) if sample.label or row % 2)
+    assert suit_data(space, replace(manifest, samples=few)) == space

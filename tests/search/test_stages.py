@@ -101,8 +101,14 @@ def test_what_a_stage_does_not_search_is_taken_from_the_best_before_it(stage_run
     assert (result["config"]["pooling"], result["config"]["penalty"]) == ("max", 1e-4)
 
 
-def test_nothing_is_asked_for_after_the_deadline(stage_run):
+def test_nothing_is_asked_for_after_the_deadline(context, stage_run):
+    context.number = 4  # trials of stages before
     assert stage_run(deadline=0.0).run() == []
+
+
+@pytest.mark.keras
+def test_the_very_first_trial_is_run_however_late_it_is(stage_run):
+    assert [result["number"] for result in stage_run(deadline=0.0).run()] == [1]
 
 
 @pytest.mark.keras
