@@ -25,6 +25,7 @@ def render_result(console: "Console", result: Mapping[str, Any]) -> None:
         ("test accuracy", f"{interval(test, 'accuracy')}, {test['n']} images, read once"),
         *_optimism(result),
         ("search", f"{duration(result['seconds'])}, trials: {counts}"),
+        *_work(result),
     ]
     width = max(len(name) for name, _ in lines)
     console.print()
@@ -33,6 +34,9 @@ def render_result(console: "Console", result: Mapping[str, Any]) -> None:
     console.print()
     console.print(_score_table(result["validation"], test))
     console.print(_cost_table(result["cost"]))
+    stages = result.get("work", {}).get("stages", {})
+    if stages:
+        console.print(_stage_table(stages))
     _print(console, f"Next:  autotl predict {shlex.quote(result['model'])} IMAGE...")
 
 
@@ -41,6 +45,24 @@ def _what(result: Mapping[str, Any]) -> str:
     if not members:
         return configuration(result["best"])
     return "the average of " + "; ".join(configuration(member) for member in members)
+
+
+def _work(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was computed, in passes over the images, beside the least that any search must compute."""
+    work = result.get("work", {})
+    if work.get("cost_units") is None or work.get("rho_alg") is None:
+        return []
+    passes, least = work["cost_units"], work["lower_bound_units"]
+    text = f"{passes:.1f} passes of this network over the images, {work['rho_alg']:.1f} times the least possible"
+    return [("work", f"{text}, {least:.1f}")]
+
+
+def _stage_table(stages: Mapping[str, Mapping[str, Any]]) -> "Table":
+    rows = [
+        (name, f"{spent['seconds']:.1f}", "" if spent["cost_units"] is None else f"{spent['cost_units']:.1f}")
+        for name, spent in stages.items()
+    ]
+    return make_table(("stage", "seconds>", "passes>"), rows)
 
 
 def _optimism(result: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -104,8 +104,10 @@ def _licences(records: Sequence[Backbone]) -> dict[str, Any]:
     """All licences of a model's weights, where they are more than that of its only backbone."""
     inherited = [licence for record in records for licence in record.provenance.get("licences", [])]
     if len(records) > 1:
-        inherited += [record.weights.licence for record in records]
-    return {"licences": list(dict.fromkeys(inherited))} if inherited else {}
+        own = [record for record in records if "licences" not in record.provenance]
+        inherited += [{"of": f"weights of {record.label}", "licence": record.weights.licence} for record in own]
+    distinct = [licence for number, licence in enumerate(inherited) if licence not in inherited[:number]]
+    return {"licences": distinct} if distinct else {}
 
 
 def _members(context: Context, finalist: Finalist) -> list[dict[str, Any]]:

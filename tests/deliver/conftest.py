@@ -120,6 +120,7 @@ def finish_payload(tmp_path, manifest, cache):
         "model": str(path), "folder": str(tmp_path / "finished" / "model"), "manifest": str(tmp_path / "manifest.csv"),
         "cache": {"root": str(cache.root), "max_bytes": cache.max_bytes}, "description": description,
         "reference": {"rows": rows.tolist(), "probabilities": str(tmp_path / "reference.npy")},
+        "predictions": str(tmp_path / "test.npz"),
     }  # fmt: skip
     return json.loads(json.dumps(payload))
 

@@ -61,3 +61,18 @@ def test_a_stop_is_heeded_before_the_test_split_is_read(finish_payload):
     with pytest.raises(Interrupted, match="'test'"):
         run_job(finish_payload, lambda step, value, extra: extra["phase"] == "test")
     assert not Path(finish_payload["folder"]).exists()
+
+
+def test_what_the_model_said_of_the_test_images_is_kept_and_can_be_another_models_test(
+    finish_payload, reports, manifest
+):
+    first = run_job(finish_payload, reports.report)["test"]
+    path = finish_payload["predictions"]
+    with np.load(path) as saved:
+        assert saved["rows"].tolist() == manifest.rows("test").tolist()
+        assert saved["probabilities"].shape == (first["n"], len(manifest.classes))
+    finish_payload["folder"] = str(Path(path).parent / "again")
+    finish_payload["outer"] = [path, path]
+    both = run_job(finish_payload, reports.report)["test"]
+    assert both["n"] == 2 * first["n"]
+    assert both["accuracy"] == first["accuracy"]

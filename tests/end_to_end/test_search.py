@@ -136,7 +136,7 @@ def test_fine_tuning_starts_from_the_best_probe(first):
 
 def test_the_person_who_watches_hears_of_every_phase_and_trial(first):
     phases = [event["phase"] for event in first.told if event["event"] == "phase"]
-    assert phases == ["data", "probe", "finetune", "confirm", "final", "test"]
+    assert phases == ["data", "check", "probe", "finetune", "confirm", "final", "test"]
     (plan,) = [event for event in first.told if event["event"] == "plan"]
     assert plan["trials"] == 4
     ended = [(event["number"], event["score"]) for event in first.told if event["event"] == "trial"]
