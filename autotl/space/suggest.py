@@ -98,9 +98,9 @@ def _ask(trial: Suggester, name: str, parameter: Parameter, backbones: Sequence[
         case Integer():
             return trial.suggest_int(name, *parameter.integer, log=parameter.log)
         case Range():
-            return trial.suggest_float(name, *parameter.range)
+            return float(trial.suggest_float(name, *parameter.range))  # it may be one of numpy
         case LogRange():
-            return trial.suggest_float(name, *parameter.log, log=True)
+            return float(trial.suggest_float(name, *parameter.log, log=True))
 
 
 def _competing(parameter: Choice, backbones: Sequence[str]) -> tuple[Value, ...]:

@@ -114,7 +114,7 @@ def _ask(declaration: Declaration, trial: Suggester, name: str) -> Value:
     else:
         number = trial.suggest_float(name, low, high, log=sampling == "log")
     number = min(max(number, low), high)
-    return int(number) if whole else number
+    return int(number) if whole else float(number)  # Optuna may give a float of numpy
 
 
 def count(declaration: Declaration) -> int:
