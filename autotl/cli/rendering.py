@@ -53,8 +53,8 @@ def _work(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if work.get("cost_units") is None or work.get("rho_alg") is None:
         return []
     passes, least = work["cost_units"], work["lower_bound_units"]
-    text = f"{passes:.1f} passes of this network over the images, {work['rho_alg']:.1f} times the least possible"
-    return [("work", f"{text}, {least:.1f}")]
+    text = f"{passes:.1f} passes of this network over the images; at least {least:.1f} are needed"
+    return [("work", f"{text} ({work['rho_alg']:.1f} times that)")]
 
 
 def _stage_table(stages: Mapping[str, Mapping[str, Any]]) -> "Table":

@@ -77,13 +77,6 @@ def cross_validate_linear(
     return np.stack(logits), penalty
 
 
-def rank_by_ridge(task: Task, config: TrialConfig) -> RidgeFit:
-    """The best ridge regression of a path by leave-one-group-out: the cheapest honest look at a set of features."""
-    prepared = prepare(task, config)
-    with task.ledger.phase("solve"):
-        return _fit_ridge(task, config, prepared, task.everything)
-
-
 def fit_head(task: Task, config: TrialConfig, rows: np.ndarray, seed: int) -> Any:
     """Fit the head on `rows` and return it as a Keras model, from features as `pool` gives them to logits."""
     if config.is_convex:

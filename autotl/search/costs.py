@@ -1,7 +1,7 @@
 """The cost ledger of a search: seconds by phase and counts, of all jobs and by stage, and what the slots waited."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 WORK = ("multiply_adds_forwarded", "multiply_adds_trained")
@@ -60,16 +60,3 @@ class Costs:
         idle = max(0.0, slot_seconds - self.busy_seconds)
         phases = {**self.seconds, "idle": idle}
         return {name: round(value, 3) for name, value in sorted(phases.items(), key=lambda item: -item[1])}
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The costs of the part of a run that came before, as `to_json` gave them."""
-        return cls(
-            dict(stored["seconds"]),
-            dict(stored["counts"]),
-            float(stored["busy_seconds"]),
-            {name: dict(spent) for name, spent in stored["stages"].items()},
-        )

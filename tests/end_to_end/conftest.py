@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 import autotl
 from autotl.runs.directory import open_run
@@ -171,3 +173,20 @@ def description(first: SimpleNamespace) -> dict[str, Any]:
     """`autotl.json` of the first search's model."""
     read: dict[str, Any] = read_json(first.result.model / "autotl.json")
     return read
+
+
+@pytest.fixture(scope="session")
+def draw_noise() -> Callable[..., Path]:
+    """Writes a data set of coloured noise: a folder for each class, that many pictures in each."""
+
+    def draw(folder: Path, counts: Sequence[int], tint: int) -> Path:
+        generator = np.random.default_rng(0)
+        for place, (name, count) in enumerate(zip(("red", "green", "blue"), counts, strict=True)):
+            (folder / name).mkdir(parents=True)
+            for index in range(count):
+                noise = generator.integers(0, 180, (6, 6, 3)) + tint * np.eye(3, dtype=int)[place]
+                picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
+                picture.save(folder / name / f"{index:02}.png")
+        return folder
+
+    return draw

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import autotl
 from autotl.runs.directory import open_run
@@ -53,16 +51,12 @@ def needs(name: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def search_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+def search_on(
+    tmp_path_factory: pytest.TempPathFactory, draw_noise: Callable[..., Path]
+) -> Callable[[str], dict[str, Any]]:
     """Searches in a process of its own, with the backend in its environment; each backend once."""
     root = tmp_path_factory.mktemp("backends")
-    generator = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (root / "images" / name).mkdir(parents=True)
-        for index in range(14):
-            noise = generator.integers(0, 180, (6, 6, 3)) + 30 * np.eye(3, dtype=int)[place]
-            picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
-            picture.save(root / "images" / name / f"{index:02}.png")
+    draw_noise(root / "images", (14, 14, 14), tint=30)
     (root / "space.toml").write_text(SPACE)
     results: dict[str, dict[str, Any]] = {}
 

@@ -3,12 +3,11 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import autotl
 from autotl.runs.directory import open_run
@@ -32,24 +31,12 @@ tail_rate = { log = [1e-5, 1e-4] }
 """
 
 
-def draw_noise(folder: Path, count: int) -> Path:
-    """Three classes of pictures of coloured noise."""
-    generator = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            noise = generator.integers(0, 180, (6, 6, 3)) + 70 * np.eye(3, dtype=int)[place]
-            picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
-            picture.save(folder / name / f"{index:02}.png")
-    return folder
-
-
 @pytest.fixture(scope="module")
-def hurried(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def hurried(tmp_path_factory: pytest.TempPathFactory, draw_noise: Callable[..., Path]) -> SimpleNamespace:
     """A search that may take three seconds, of trials that would take an hour."""
     folder = tmp_path_factory.mktemp("hurried")
     (folder / "long.toml").write_text(SPACE)
-    draw_noise(folder / "images", 16)
+    draw_noise(folder / "images", (16, 16, 16), tint=70)
     options = ["--space", "long.toml", "--budget", "3s", "--out", "run", "--cache-dir", "cache", "--json", "-q"]
     command = [sys.executable, "-m", "autotl", "search", "images", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE_SECONDS)

@@ -1,12 +1,12 @@
 """`--ensemble` on two backbones, chosen by `--metric auroc` over repeated folds; and what a result says of its cost."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import autotl
 from autotl.data.manifest import Manifest
@@ -34,17 +34,9 @@ penalty = { choice = ["best"] }
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory, draw_noise: Callable[..., Path]) -> Path:
     """Three classes of fifteen pictures of coloured noise."""
-    folder = tmp_path_factory.mktemp("ensemble") / "images"
-    generator = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (folder / name).mkdir(parents=True)
-        for index in range(15):
-            noise = generator.integers(0, 180, (6, 6, 3)) + 40 * np.eye(3, dtype=int)[place]
-            picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
-            picture.save(folder / name / f"{index:02}.png")
-    return folder
+    return draw_noise(tmp_path_factory.mktemp("ensemble") / "images", (15, 15, 15), tint=40)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import autotl
 from autotl.errors import Interrupted
@@ -41,16 +40,12 @@ freeze_depth = { choice = [0.8] }
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, workplace: Path) -> SimpleNamespace:
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, workplace: Path, draw_noise: Callable[..., Path]
+) -> SimpleNamespace:
     """A search that is interrupted after its second trial and finished from the command line."""
     root = tmp_path_factory.mktemp("finish")
-    generator = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (root / "images" / name).mkdir(parents=True)
-        for index in range(15):
-            noise = generator.integers(0, 180, (6, 6, 3)) + 70 * np.eye(3, dtype=int)[place]
-            picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
-            picture.save(root / "images" / name / f"{index:02}.png")
+    draw_noise(root / "images", (15, 15, 15), tint=70)
     (root / "space.toml").write_text(SPACE)
 
     def interrupt(event: dict[str, Any]) -> None:

@@ -1,13 +1,13 @@
 """`--cv-test`: no test split, every image tested on once by a search that has not seen it; interrupted and resumed."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import autotl
 from autotl.data.manifest import Manifest
@@ -34,17 +34,9 @@ penalty = { log = [1e-3, 1e-1] }
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory, draw_noise: Callable[..., Path]) -> Path:
     """Three classes of fourteen pictures of coloured noise: too few to spare a test split."""
-    folder = tmp_path_factory.mktemp("nested") / "images"
-    generator = np.random.default_rng(0)
-    for place, name in enumerate(("red", "green", "blue")):
-        (folder / name).mkdir(parents=True)
-        for index in range(14):
-            noise = generator.integers(0, 180, (6, 6, 3)) + 70 * np.eye(3, dtype=int)[place]
-            picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
-            picture.save(folder / name / f"{index:02}.png")
-    return folder
+    return draw_noise(tmp_path_factory.mktemp("nested") / "images", (14, 14, 14), tint=70)
 
 
 @pytest.fixture(scope="module")

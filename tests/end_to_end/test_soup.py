@@ -1,11 +1,10 @@
 """Fine-tuning behind gates, with everything that a space can vary of it; and the soup of those that were confirmed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
 import autotl
 from autotl.runs.directory import open_run
@@ -85,16 +84,12 @@ balance = "sampling"
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory, workplace: Path) -> SimpleNamespace:
+def found(
+    tmp_path_factory: pytest.TempPathFactory, workplace: Path, draw_noise: Callable[..., Path]
+) -> SimpleNamespace:
     """A search on three classes of noise, of which one is rarer; and what its run directory says."""
     root = tmp_path_factory.mktemp("soup")
-    generator = np.random.default_rng(0)
-    for place, (name, count) in enumerate({"red": 24, "green": 24, "blue": 12}.items()):
-        (root / "images" / name).mkdir(parents=True)
-        for index in range(count):
-            noise = generator.integers(0, 180, (6, 6, 3)) + 40 * np.eye(3, dtype=int)[place]
-            picture = Image.fromarray(noise.astype(np.uint8)).resize((40, 36), Image.Resampling.BICUBIC)
-            picture.save(root / "images" / name / f"{index:02}.png")
+    draw_noise(root / "images", (24, 24, 12), tint=40)
     (root / "gates.toml").write_text(SPACE)
     cache = workplace / "noise-cache"
     result = autotl.search(root / "images", space=root / "gates.toml", out=root / "run", cache_dir=cache)

@@ -14,7 +14,6 @@ from autotl.learn.probe import (
     fit_head,
     fit_probe,
     network_multiply_adds,
-    rank_by_ridge,
     solve_linear,
 )
 
@@ -113,15 +112,6 @@ def test_balanced_heads_find_more_of_the_rare_class(task, balance):
     for chosen, least, most in (("none", 0, 4), (balance, 14, 18)):
         logits = fit_probe(task, replace(config, balance=chosen), uneven, rare[4:], seed=0)
         assert least <= (logits.argmax(axis=1) == 2).sum() <= most
-
-
-def test_ridge_ranks_features_without_a_fold(task):
-    fit = rank_by_ridge(task, replace(CONFIG, augmentation="flip"))
-    assert fit.scores.shape == (len(task.labels), 3)
-    assert accuracy(fit.scores, task.labels) >= 0.8
-    assert fit.log_loss == log_loss(softmax(fit.scores / fit.temperature), task.labels) < np.log(3)
-    shuffled = replace(task, labels=np.random.default_rng(0).permutation(task.labels))
-    assert rank_by_ridge(shuffled, CONFIG).log_loss > 0.9
 
 
 def test_the_cost_of_a_network_is_known_from_its_features_and_grows_with_the_image(task):

@@ -1,7 +1,5 @@
 """The cost ledger adds up."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,17 +53,3 @@ def test_what_a_stage_costs_is_kept_apart():
         "fine-tune": {"seconds": 1.0, "multiply_adds": 5},
     }
     assert list(costs.stages) == ["screen", "fine-tune"]
-
-
-def test_costs_go_on_where_a_stopped_run_left_them():
-    jobs = [({"seconds": {"train": 2.0}, "counts": {"multiply_adds_trained": 5}}, 3.0, stage) for stage in "abab"]
-    whole, before = Costs(), Costs()
-    for job in jobs:
-        whole.add_job(*job)
-    for job in jobs[:2]:
-        before.add_job(*job)
-    resumed = Costs.from_json(json.loads(json.dumps(before.to_json())))
-    for job in jobs[2:]:
-        resumed.add_job(*job)
-    assert resumed == whole
-    assert before.counts == {"multiply_adds_trained": 10}  # the restored one shares nothing with it
