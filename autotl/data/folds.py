@@ -2,6 +2,8 @@
 
 import numpy as np
 
+FEWEST = 5  # images of a class in a sample: as many as a cross-validation usually has folds
+
 
 def make_folds(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
     """Split positions 0..N-1 into stratified, grouped folds.
@@ -49,3 +51,25 @@ def make_repeated_folds(
     """
     seeds = [seed, *(int(drawn) for drawn in np.random.SeedSequence(seed).generate_state(repeats - 1))]
     return [make_folds(labels, groups, count, one) for one in seeds]
+
+
+def draw_sample(labels: np.ndarray, groups: np.ndarray, images: int, seed: int) -> np.ndarray:
+    """Positions, ascending, of about `images` images in which every class has its share.
+
+    Args:
+        labels: class index of each image, `[N]`.
+        groups: duplicate group of each image, `[N]`; a group is drawn as a whole.
+        images: how many are wanted. It may be a few more or less, for groups of several images; and every class has
+            five images, or all that it has, so many classes make it more.
+        seed: decides the draw.
+    """
+    generator = np.random.default_rng(seed)
+    _, firsts, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    group_labels = labels[firsts]
+    share = min(1.0, images / len(labels))
+    chosen = np.zeros(len(sizes), bool)
+    for label in np.unique(group_labels):
+        mine = generator.permutation(np.flatnonzero(group_labels == label))
+        before = np.cumsum(sizes[mine]) - sizes[mine]  # images that come before a group
+        chosen[mine[before < max(FEWEST, round(share * sizes[mine].sum()))]] = True
+    return np.flatnonzero(chosen[inverse])

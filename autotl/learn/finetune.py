@@ -3,7 +3,8 @@
 The head starts at the probe's solution and the tail at its pretrained weights (LP-FT: Kumar et al.,
 https://arxiv.org/abs/2202.10054), so the first steps do not spoil features for the sake of a random head. Batch
 normalisation stays in inference mode; what else behaves differently in training (dropout, stochastic depth) does so in
-the tail alone. With a cut, every epoch reads cached views and the prefix never runs again; without one (nothing
+the tail alone. Depthwise kernels stay as they are too, unless nothing is frozen: they are a hundredth of the weights, and
+their gradient a third of a step (`docs/architecture.md`). With a cut, every epoch reads cached views and the prefix never runs again; without one (nothing
 frozen), and where a last fit can afford it, images are augmented afresh in every step.
 """
 
@@ -129,12 +130,21 @@ def _compiled_tail(network: Network, stages_frozen: int, shape: TrialConfig, cla
             seen = keras.ops.stop_gradient(in_mode(prefix, training=False, name="frozen")(seen))
             frozen = prefix.variables
             cost += multiply_adds(prefix)
+    if cut is not None and tail is not None:
+        frozen = [*frozen, *_depthwise_kernels(tail)]
     features = seen if tail is None else tail(seen)
     pooled = pool(features, shape.pooling) if shape.taps == "last" else features
     head = build_head(shape, pooled.shape[1:], classes)
     model = _model_with_frozen(inputs, head(pooled), frozen)
     place = "input" if cut is None else cut.name
     return compile_trainable(model, list(head.trainable_variables), stages_of(network), place, cost)
+
+
+def _depthwise_kernels(tail: Any) -> list[Any]:
+    import keras
+
+    kinds = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+    return [layer.kernel for layer in tail._flatten_layers(include_self=False) if isinstance(layer, kinds)]
 
 
 def _model_with_frozen(inputs: Any, outputs: Any, frozen: list[Any]) -> Any:

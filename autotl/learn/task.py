@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from autotl.data.folds import draw_sample
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
 from autotl.learn.features import Sources
@@ -15,7 +16,10 @@ from autotl.learn.ledger import Ledger
 
 @dataclass(frozen=True)
 class Task:
-    """Labelled rows without the test split. Positions 0..N-1 count these rows, in manifest order, as the stores do."""
+    """Labelled rows without the test split. Positions 0..N-1 count these rows, in manifest order, as the stores do.
+
+    They may be a sample of them: `places` says where each stands among all rows of training and validation.
+    """
 
     sources: Sources
     labels: np.ndarray  # [N] class indices
@@ -23,6 +27,7 @@ class Task:
     train: np.ndarray  # positions of the training split
     validation: np.ndarray  # positions of the validation split
     classes: tuple[str, ...]
+    places: np.ndarray  # [N]
 
     @property
     def ledger(self) -> Ledger:
@@ -34,10 +39,21 @@ class Task:
 
 
 def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
-    """Open the manifest and the cache that a job names; decodes and computes nothing."""
+    """Open the manifest and the cache that a job names; decodes and computes nothing.
+
+    Args:
+        payload: `manifest` and `cache {root, max_bytes}`; with `images`, a sample of about so many images is drawn in
+            the classes' proportions by `fold_seed`.
+    """
     manifest = Manifest.read(Path(payload["manifest"]))
     cache = Cache(Path(payload["cache"]["root"]), int(payload["cache"]["max_bytes"]))
-    rows = manifest.rows("train", "val")
+    every = manifest.rows("train", "val")
+    places = np.arange(len(every))
+    if (images := payload.get("images")) is not None:
+        chosen = [manifest.samples[row] for row in every]
+        labels = np.array([sample.label for sample in chosen])
+        places = draw_sample(labels, np.array([sample.group for sample in chosen]), images, payload["fold_seed"])
+    rows = every[places]
     samples = [manifest.samples[row] for row in rows]
     splits = np.array([sample.split for sample in samples])
     return Task(
@@ -47,4 +63,5 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
         train=np.flatnonzero(splits == "train"),
         validation=np.flatnonzero(splits == "val"),
         classes=manifest.classes,
+        places=places,
     )

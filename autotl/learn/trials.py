@@ -41,7 +41,8 @@ def run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], repor
     temperature = fit_temperature(held_out.logits, labels)
     probabilities = softmax(held_out.logits / temperature)
     folder = Path(payload["folder"])
-    np.savez(folder / "validation.npz", probabilities=probabilities, rows=held_out.rows, labels=labels)
+    rows = task.places[held_out.rows]
+    np.savez(folder / "validation.npz", probabilities=probabilities, rows=rows, labels=labels)
     measured = scores(probabilities, labels)
     extra = held_out.extra
     if "multiply_adds" not in extra:

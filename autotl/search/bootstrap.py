@@ -18,13 +18,6 @@ def resampled_means(differences: np.ndarray, seed: int, draws: int = DRAWS) -> n
     return means
 
 
-def paired_interval(differences: np.ndarray, seed: int, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of the mean of paired differences."""
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(resampled_means(differences, seed), [tail, 1.0 - tail])
-    return float(low), float(high)
-
-
 def chance_of_less(differences: np.ndarray, seed: int) -> float:
     """The share of resampled means below zero."""
     return float((resampled_means(differences, seed) < 0.0).mean())

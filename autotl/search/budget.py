@@ -9,7 +9,8 @@ from autotl.search.plan import portfolio
 from autotl.space.schema import SearchSpace
 
 FINISH_SHARE = 0.25  # of the budget is kept at most for confirming, the final fit and the test
-EARLY_STAGES_SHARE = 0.4  # of what is left goes at most to the stages before the last
+FROZEN_SHARE = 0.4  # of what is left goes at most to stages on frozen features, where others follow
+TRAINED_SHARE = 0.7  # of what is left goes at most to them and to all that train, but the last one
 MARGIN = 1.15  # forecasts of the end are taken that much longer
 FINALISTS = 3
 
@@ -54,8 +55,10 @@ def stage_deadline(context: Context, index: int, best: Mapping[str, Any] | None)
         finish = finish_seconds(context, best["config"])
         reserve = max(finish, min(FINISH_SHARE * budget, finish + FINALISTS * best["seconds"]))
     available = max(0.0, budget - reserve)
-    is_last = index == len(context.space.stages) - 1
-    return available if is_last else available * EARLY_STAGES_SHARE
+    stages = context.space.stages
+    if index == len(stages) - 1:
+        return available
+    return available * (FROZEN_SHARE if stages[index].recipe == "probe" else TRAINED_SHARE)
 
 
 def affordable_finalists(context: Context, candidates: Sequence[Mapping[str, Any]]) -> int:

@@ -115,6 +115,7 @@ class Context:
         """A trial of a stage; all of them are scored on the same folds, unless `fold_seed` says otherwise."""
         how = {
             "evaluation": self.evaluation(stage),
+            "images": self.images(stage),
             "folds": stage.folds,
             "repeats": stage.repeats,
             "prune": stage.prune,
@@ -129,6 +130,12 @@ class Context:
         if stage.evaluation != "auto":
             return stage.evaluation
         return "cross_validation" if len(self.manifest.rows("train", "val")) < FEW_IMAGES else "holdout"
+
+    def images(self, stage: Stage) -> int | None:
+        """How many images the trials of a stage see, where these are not all."""
+        if stage.images is None or self.request.ensemble:  # members of an ensemble are scored on the same images
+            return None
+        return stage.images if stage.images < len(self.manifest.rows("train", "val")) else None
 
     def next_number(self) -> int:
         self.number += 1

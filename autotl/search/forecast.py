@@ -49,8 +49,23 @@ class Forecast:
     test_images: int
     paid: set[tuple[Any, ...]] = field(default_factory=set)
 
-    def trial_seconds(self, config: Mapping[str, Any], evaluation: str, folds: int = 5, repeats: int = 1) -> float:
-        """What a trial will take, with the passes that it must pay for; 0 for a backbone that was not timed."""
+    def trial_seconds(
+        self,
+        config: Mapping[str, Any],
+        evaluation: str,
+        folds: int = 5,
+        repeats: int = 1,
+        images: int | None = None,
+    ) -> float:
+        """What a trial will take, with the passes that it must pay for; 0 for a backbone that was not timed.
+
+        Args:
+            config: of the trial.
+            evaluation: "cross_validation" or "holdout".
+            folds: of a cross-validation.
+            repeats: of a cross-validation.
+            images: that the trial sees, where these are not all.
+        """
         speed = self.speeds.get(config["backbone"])
         if speed is None:
             return 0.0
@@ -58,21 +73,22 @@ class Forecast:
         epochs = int(config.get("epochs", 12))
         forward, tail = speed.forward(size), speed.tail_share(depth)
         fits = folds * repeats if evaluation == "cross_validation" else 1
-        rows = self.images * (1.0 - 1.0 / folds if evaluation == "cross_validation" else 0.8)
+        seen = self.images if images is None else images
+        rows = seen * (1.0 - 1.0 / folds if evaluation == "cross_validation" else 0.8)
         if config["recipe"] == "scratch":
             return SETUP_SECONDS + fits * rows * epochs * TRAIN_STEP * forward
-        seconds = self.images * forward * self._unpaid(config, "pooled", 1.0)
+        seconds = seen * forward * self._unpaid(config, images, "pooled", 1.0)
         if config["recipe"] == "probe":
             return seconds + fits * rows * HEAD_SECONDS
         share = 1.0 - tail if tail < 1.0 else 0.0
-        seconds += self.images * forward * share * self._unpaid(config, "cut", depth)
+        seconds += seen * forward * share * self._unpaid(config, images, "cut", depth)
         return seconds + SETUP_SECONDS + fits * rows * epochs * TRAIN_STEP * tail * forward
 
-    def pay(self, config: Mapping[str, Any]) -> None:
-        """Note that a trial ran: the passes that it needed are cached from now on."""
-        self.paid |= set(_passes(config, "pooled", 1.0))
+    def pay(self, config: Mapping[str, Any], images: int | None = None) -> None:
+        """Note that a trial ran: the passes that it needed, over these images, are cached from now on."""
+        self.paid |= set(_passes(config, images, "pooled", 1.0))
         if config["recipe"] == "finetune":
-            self.paid |= set(_passes(config, "cut", config.get("freeze_depth", 1.0)))
+            self.paid |= set(_passes(config, images, "cut", config.get("freeze_depth", 1.0)))
 
     def test_seconds(self, config: Mapping[str, Any]) -> float:
         """Saving a model, loading it anew, checking it and testing it."""
@@ -96,27 +112,32 @@ class Forecast:
         prefix = 1.0 - tail if config.get("augmentation") in FRESH else 0.0
         return seconds + SETUP_SECONDS + steps * forward * (TRAIN_STEP * tail + prefix)
 
-    def _unpaid(self, config: Mapping[str, Any], kind: str, depth: float) -> int:
-        return len(set(_passes(config, kind, depth)) - self.paid)
+    def _unpaid(self, config: Mapping[str, Any], images: int | None, kind: str, depth: float) -> int:
+        return len(set(_passes(config, images, kind, depth)) - self.paid)
 
 
-def _passes(config: Mapping[str, Any], kind: str, depth: float) -> list[tuple[Any, ...]]:
+def _passes(config: Mapping[str, Any], images: int | None, kind: str, depth: float) -> list[tuple[Any, ...]]:
     """The stores that a trial reads: one for each cached view."""
     count = VIEWS.get(str(config.get("augmentation", "none")), 1)
     if config["recipe"] == "finetune" and kind == "pooled":
         count = 1  # its head starts from the plain view's solution
-    return [(config["backbone"], config["image_size"], kind, depth, view) for view in range(count)]
+    return [(config["backbone"], config["image_size"], images, kind, depth, view) for view in range(count)]
 
 
 def stage_seconds(
-    forecast: Forecast, stage: Stage, evaluation: str, configs: Sequence[Mapping[str, Any]], share: float = 1.0
+    forecast: Forecast,
+    stage: Stage,
+    evaluation: str,
+    configs: Sequence[Mapping[str, Any]],
+    share: float = 1.0,
+    images: int | None = None,
 ) -> float:
     """Seconds of a stage that runs these configurations, one after the other; their passes are paid afterwards."""
     total = 0.0
     for config in configs:
-        seconds = forecast.trial_seconds(config, evaluation, stage.folds, stage.repeats)
+        seconds = forecast.trial_seconds(config, evaluation, stage.folds, stage.repeats, images)
         total += seconds * (share if config["recipe"] != "probe" else 1.0)
-        forecast.pay(config)
+        forecast.pay(config, images)
     return total
 
 

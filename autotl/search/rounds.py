@@ -13,7 +13,7 @@ from autotl.search.ensemble import with_ensemble
 from autotl.search.expectation import expected_seconds
 from autotl.search.finalists import Finalist, as_finalists, choose, confirm, pick_finalists
 from autotl.search.finish import deliver, delivered_before, fit_final
-from autotl.search.gate import judge
+from autotl.search.gate import HARDLY, judge
 from autotl.search.plan import allowed_backbones
 from autotl.search.request import METRICS
 from autotl.search.screening import rank_backbones
@@ -26,6 +26,11 @@ INHERITED = (
     "backbone", "weights", "image_size", "pooling", "taps", "head", "width", "depth", "dropout", "penalty",
     "options",
 )  # fmt: skip
+TRAINED = (
+    "freeze_depth", "head_rate", "tail_rate", "layer_decay", "weight_decay", "label_smoothing", "mixup", "ema",
+    "balance", "augmentation", "batch_size", "epochs",
+)  # fmt: skip
+"""What a stage inherits too when the one before it fine-tuned."""
 Results = list[dict[str, Any]]
 
 
@@ -63,7 +68,10 @@ def _run_stages(context: Context) -> Results:
     )
     results: Results = []
     inherited: dict[str, dict[str, Any]] = {}
+    is_shut = False
     for index, stage in enumerate(stages):
+        if is_shut and stage.gate:  # what trains more than that which did not pay does not pay either
+            continue
         study = open_study(storage, stage, request.metric, context.seed_for(f"stage {stage.name}"))
         abandon_running(study)
         context.number = max([context.number, *(trial.user_attrs.get("number", 0) for trial in study.trials)])
@@ -76,12 +84,13 @@ def _run_stages(context: Context) -> Results:
             inherited,
             trials[stage.name],
             _deadline(context, index, results),
-            _gate(context, results) if stage.gate else None,
+            _gate(context, stage, results) if stage.gate else None,
             context.heads,
             expected_seconds=expected[stage.name],
             later_seconds=later,
         )
         done = run.run()
+        is_shut = run.is_shut
         results = results + done
         inherited |= _best_settings(done, request.metric)
     return results
@@ -89,20 +98,21 @@ def _run_stages(context: Context) -> Results:
 
 def _deadline(context: Context, index: int, before: Results) -> Deadline:
     """A stage's deadline by the best trial so far: its own, or that of the stages before."""
-    known = next(iter(pick_finalists(before, context.request.metric, 1)), None)
+    known = next(iter(pick_finalists(_on_most_images(before), context.request.metric, 1)), None)
     return lambda best: stage_deadline(context, index, known if best is None else best)
 
 
-def _gate(context: Context, before: Results) -> Gate:
+def _gate(context: Context, stage: Stage, before: Results) -> Gate:
     """Whether the best of the first trials of a stage may be better than the best of the stages before."""
+    least = HARDLY if stage.gate is True else float(stage.gate)
 
     def decide(first: Sequence[Mapping[str, Any]]) -> bool:
         metric = context.request.metric
-        known, tuned = as_finalists(before, metric)[:1], as_finalists(first, metric)[:1]
-        verdict = judge(known[0], tuned[0], context.seed_for("gate")) if known and tuned else None
+        known, tuned = as_finalists(_on_most_images(before), metric)[:1], as_finalists(first, metric)[:1]
+        verdict = judge(known[0], tuned[0], context.seed_for("gate"), least) if known and tuned else None
         if verdict is None:
             return bool(tuned)
-        context.log("gate", **verdict.to_json())
+        context.log("gate", stage=stage.name, **verdict.to_json())
         context.tell("note", message=verdict.describe())
         return verdict.passed
 
@@ -115,7 +125,8 @@ def _competing(stage: Stage, context: Context, results: Results) -> list[str]:
     if stage.keep_backbones is None:
         return allowed
     published = {name: record.imagenet_top1 for name, record in context.backbones.items()}
-    ranked = rank_backbones(results, context.request.metric, published, context.seed_for("screening"))
+    seed = context.seed_for("screening")
+    ranked = rank_backbones(_on_most_images(results), context.request.metric, published, seed)
     return [name for name in ranked if name in allowed][: stage.keep_backbones] or allowed[: stage.keep_backbones]
 
 
@@ -123,21 +134,29 @@ def _best_settings(results: Results, metric: str) -> dict[str, dict[str, Any]]:
     """What describes the head of each backbone's best configuration: where the next stage starts from."""
     best: dict[str, dict[str, Any]] = {}
     for result in pick_finalists(results, metric, count=len(results)):
-        config = {name: value for name, value in result["config"].items() if name in INHERITED}
+        names = (*INHERITED, *TRAINED) if result["config"]["recipe"] == "finetune" else INHERITED
+        config = {name: value for name, value in result["config"].items() if name in names}
         best.setdefault(result["config"]["backbone"], config)
     return best
 
 
+def _on_most_images(results: Results) -> Results:
+    """Those that were scored on all images, where there are any: scores on a sample are for ranking backbones."""
+    whole = [result for result in results if result.get("images") is None and result["state"] == "complete"]
+    return [result for result in results if result.get("images") is None] if whole else results
+
+
 def _candidates(context: Context, results: Results) -> Results:
-    """Who goes into the final round: the best of the last stage, and the best of the stages before it."""
+    """Who goes into the final round: the best that were scored as the last stage scores, and the best of the others."""
     metric, last = context.request.metric, context.space.stages[-1]
+    results = _on_most_images(results)
     if not any(result["state"] == "complete" for result in results):  # time was up in the first trial
         cut_short = [result for result in results if result["state"] == "pruned" and result["score"] is not None]
         results = [{**result, "state": "complete"} for result in cut_short]
     evaluation = context.evaluation(last)
     if all(result["evaluation"] == evaluation for result in results):  # one scale: simply the best of all
         return pick_finalists(results, metric)
-    mine = [result for result in results if result["stage"] == last.name]
+    mine = [result for result in results if result["evaluation"] == evaluation]
     others = [result for result in results if result["evaluation"] != evaluation]
     return pick_finalists(mine, metric, 2) + pick_finalists(others, metric, 1)
 
@@ -206,7 +225,7 @@ def _optimism(results: Results, description: Mapping[str, Any], metric: str) -> 
 
     Positive numbers are worse news, for losses too.
     """
-    best = next(iter(pick_finalists(results, metric, 1)), None)
+    best = next(iter(pick_finalists(_on_most_images(results), metric, 1)), None)
     if best is None:
         return {}
     test = description["test"]

@@ -54,6 +54,7 @@ class StageRun:
     expected_seconds: float = 0.0  # of this stage
     later_seconds: float = 0.0  # of what comes after it
     is_over: bool = False  # the gate is shut, or the next trial would take too long
+    is_shut: bool = False  # the gate is
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
@@ -71,7 +72,7 @@ class StageRun:
             self.waiting.clear()
         while True:
             for slot in dispatcher.free_slots():
-                if not self.waiting and self._may_ask(len(first)):
+                while not self.waiting and self._may_ask(len(first)):
                     self._ask()
                 if self.waiting:
                     dispatcher.submit(self.waiting.popleft(), slot)
@@ -88,7 +89,7 @@ class StageRun:
         if self.gate is not None and len(done) + len(self.asked) >= first:
             if self.asked:
                 return False
-            self.is_over = not self.gate(done[:first])
+            self.is_over = self.is_shut = not self.gate(done[:first])
             self.gate = None
         # the first trial is begun however late it is: it ends after a few steps, and without it there is no answer
         return not self.is_over and (self.context.number == 0 or not self._is_late())
@@ -110,11 +111,19 @@ class StageRun:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)  # it never ran, and leaves no record
             return
         number = context.next_number()
+        trial.set_user_attr("number", number)
+        if (known := self._tried(config)) is not None:
+            self._conclude(trial, {**known, "number": number, "seconds": 0.0, "ledger": {"seconds": {}, "counts": {}}})
+            return
         limits: dict[str, Any] = {} if stop_at is None else {"stop_at": stop_at}
         job = context.trial_job(self.stage, number, config, **limits)
-        trial.set_user_attr("number", number)
         self.asked[job.id], self.configs[job.id] = trial, config
         self.waiting.append(job)
+
+    def _tried(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What became of the same configuration earlier in this stage: a sampler of few choices repeats itself."""
+        done = (result_of(trial) for trial in finished(self.study))
+        return next((each for each in done if each["state"] == "complete" and each.get("asked") == config), None)
 
     def _stop_at(self, config: Mapping[str, Any]) -> float | None:
         """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer."""
@@ -122,7 +131,7 @@ class StageRun:
         if deadline is None:
             return None
         seconds = context.forecast.trial_seconds(
-            config, context.evaluation(self.stage), self.stage.folds, self.stage.repeats
+            config, context.evaluation(self.stage), self.stage.folds, self.stage.repeats, context.images(self.stage)
         )
         has_answer = bool(self.inherited) or self.best() is not None
         self.is_over = has_answer and context.elapsed() + seconds > deadline
@@ -148,7 +157,9 @@ class StageRun:
             "number": trial.user_attrs["number"],
             "stage": self.stage.name,
             "evaluation": self.context.evaluation(self.stage),
+            "images": self.context.images(self.stage),
             "config": config,
+            "asked": config,  # before the trial settled what it was left to settle
             "seconds": round(outcome.seconds, 3),
             "folder": outcome.job.payload["folder"],
             "score": None,
@@ -160,7 +171,7 @@ class StageRun:
             record["config"] = {**record["config"], **outcome.result.get("settled", {})}
             record |= _completed(outcome.result)
             self.context.costs.add_job(outcome.result["ledger"], outcome.seconds, self.stage.name)
-            self.context.forecast.pay(config)
+            self.context.forecast.pay(config, self.context.images(self.stage))
             self.errors.clear()
         else:
             assert outcome.failure is not None
@@ -170,6 +181,9 @@ class StageRun:
             }
             self.context.costs.add({"failed": outcome.seconds})
             self.context.costs.busy_seconds += outcome.seconds
+        self._conclude(trial, record)
+
+    def _conclude(self, trial: Trial, record: dict[str, Any]) -> None:
         conclude(self.study, trial, record)
         self._announce(record)
         self._stop_on_repeated_errors(record)
@@ -189,7 +203,7 @@ class StageRun:
         return None
 
     def _announce(self, record: dict[str, Any]) -> None:
-        self.context.log("trial", **{name: value for name, value in record.items() if name != "folder"})
+        self.context.log("trial", **{name: value for name, value in record.items() if name not in ("folder", "asked")})
         best = self.best()
         scores = record.get("scores")
         self.context.tell(

@@ -19,7 +19,11 @@ class Stage(BaseModel):
         folds: of the cross-validation.
         repeats: how often the cross-validation is repeated with other folds; its scores are averaged.
         sampler: "tpe" learns from the trials before, "random" does not.
-        gate: the first configurations run alone; the stage ends with them when they do not beat what is known already.
+        images: at most so many images, drawn in the classes' proportions, are seen by the trials; None is all. What was
+            scored on fewer images than others is not compared with these. Needs a cross-validation.
+        gate: the first configurations run alone; the stage ends with them unless they beat what is known already with
+            at least this probability, and so do the stages with a gate right behind it. `true` is 0.025: the stage ends
+            only where it surely cannot pay.
         keep_backbones: from the stage before, only the best so many backbones compete; None keeps all.
         epochs: of each trial, where it is not a parameter; None leaves it to the recipe.
         prune: whether trials behind the median are stopped early.
@@ -37,7 +41,8 @@ class Stage(BaseModel):
     folds: Annotated[int, Field(strict=True, ge=2, le=20)] = 5
     repeats: Annotated[int, Field(strict=True, ge=1, le=20)] = 1
     sampler: Literal["tpe", "random"] = "tpe"
-    gate: bool = False
+    images: Annotated[int, Field(strict=True, ge=10)] | None = None
+    gate: bool | Annotated[float, Field(gt=0.0, lt=1.0)] = False
     keep_backbones: Annotated[int, Field(strict=True, ge=1)] | None = None
     epochs: Annotated[int, Field(strict=True, ge=1)] | None = None
     prune: bool = False

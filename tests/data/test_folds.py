@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotl.data.folds import make_folds
+from autotl.data.folds import draw_sample, make_folds
 
 
 @st.composite
@@ -43,3 +43,17 @@ def test_the_same_seed_gives_the_same_folds_and_another_seed_others():
 def test_fewer_folds_come_back_when_a_class_has_few_groups():
     labels = np.array([0] * 20 + [1] * 3)
     assert len(make_folds(labels, np.arange(23), 5, 0)) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(grouped_labels(), st.integers(1, 60), st.integers(0, 5))
+def test_a_sample_has_every_class_in_its_share_and_whole_groups(data, images, seed):
+    labels, groups = data
+    chosen = draw_sample(labels, groups, images, seed)
+    assert np.array_equal(chosen, np.unique(chosen))
+    assert not set(groups[chosen]) & set(np.delete(groups, chosen))
+    for label in set(labels):
+        size = (labels == label).sum()
+        wanted = min(size, max(5, round(min(1.0, images / len(labels)) * size)))
+        assert wanted <= (labels[chosen] == label).sum() < wanted + 4  # the largest group has four
+    assert np.array_equal(chosen, draw_sample(labels, groups, images, seed))

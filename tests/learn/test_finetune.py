@@ -61,6 +61,16 @@ def test_batch_normalisation_keeps_its_statistics(problem):
     assert max(difference(network, tail.trainable_variables)) > 1e-4
 
 
+def test_depthwise_kernels_stay_unless_nothing_is_frozen(problem):
+    config = replace(CONFIG, backbone="efficientnet-lite0", weights="pretrained", epochs=1)
+    _, network, _ = fit(problem.task(), config)
+    depthwise = [layer.kernel for layer in network.model.layers if "Depthwise" in type(layer).__name__]
+    assert len(depthwise) == 16
+    assert max(difference(network, depthwise)) == 0.0
+    _, network, _ = fit(problem.task(), replace(config, freeze_depth=0.0))
+    assert min(difference(network, depthwise)) > 0.0
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp", "cosine"])
 def test_the_head_starts_where_the_probe_ended(task, head):
     config = replace(CONFIG, head=head, width=32)

@@ -5,8 +5,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autotl.search.budget import (
-    EARLY_STAGES_SHARE,
     FINISH_SHARE,
+    FROZEN_SHARE,
+    TRAINED_SHARE,
     affordable_finalists,
     stage_deadline,
     stage_trials,
@@ -80,7 +81,15 @@ def test_without_a_budget_there_is_no_deadline(make_context):
 def test_time_is_kept_for_later_stages_and_for_the_finish(make_context):
     context = make_context(space_of([1, 1]), budget=100.0)
     deadlines = [stage_deadline(context, index, None) for index in (0, 1)]
-    assert deadlines == pytest.approx([100 * (1 - FINISH_SHARE) * EARLY_STAGES_SHARE, 100 * (1 - FINISH_SHARE)])
+    assert deadlines == pytest.approx([100 * (1 - FINISH_SHARE) * FROZEN_SHARE, 100 * (1 - FINISH_SHARE)])
+
+
+def test_stages_that_train_have_more_than_those_on_frozen_features(make_context):
+    recipes = ["probe", "finetune", "finetune"]
+    stages = [Stage(name=f"s{index}", recipe=recipe, trials=1) for index, recipe in enumerate(recipes)]
+    context = make_context(SearchSpace(stages=tuple(stages)), budget=100.0)
+    deadlines = [stage_deadline(context, index, None) for index in range(3)]
+    assert deadlines == pytest.approx([75 * FROZEN_SHARE, 75 * TRAINED_SHARE, 75])
 
 
 def test_a_single_stage_may_use_all_but_the_finish(make_context):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotl.search.bootstrap import chance_of_less, paired_interval, resampled_means
+from autotl.search.bootstrap import chance_of_less, resampled_means
 from autotl.search.finalists import Finalist
 from autotl.search.gate import WORTHWHILE, judge
 
@@ -45,14 +45,27 @@ def test_only_images_that_both_have_scored_are_compared():
     assert judge(frozen, finalist([0.5], rows=[40]), seed=0) is None
 
 
+def interval(seed):
+    verdict = judge(finalist(NOISE), finalist(np.zeros(len(NOISE))), seed)
+    return verdict.low, verdict.high
+
+
 def test_the_same_seed_gives_the_same_interval():
-    assert paired_interval(NOISE, 3) == paired_interval(NOISE, 3) != paired_interval(NOISE, 4)
+    assert interval(3) == interval(3) != interval(4)
 
 
 def test_the_interval_is_that_of_the_normal_theory():
-    low, high = paired_interval(NOISE, 0)
     error = NOISE.std() / np.sqrt(len(NOISE))
-    assert (low, high) == pytest.approx((NOISE.mean() - 1.96 * error, NOISE.mean() + 1.96 * error), abs=0.2 * error)
+    assert interval(0) == pytest.approx((NOISE.mean() - 1.96 * error, NOISE.mean() + 1.96 * error), abs=0.2 * error)
+
+
+def test_a_stage_may_ask_for_better_odds():
+    known, tuned = finalist(1.0 + NOISE), finalist(1.0 + NOISE[::-1])
+    assert judge(known, tuned, seed=0).passed
+    uncertain = judge(known, tuned, seed=0, least=0.5)
+    assert not uncertain.passed
+    assert 0.025 < uncertain.chance < 0.5
+    assert judge(known, finalist(0.8 + NOISE[::-1]), seed=0, least=0.5).passed
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 100))

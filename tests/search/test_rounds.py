@@ -86,3 +86,37 @@ def test_with_no_trial_left_to_run_the_best_of_what_is_known_is_delivered(contex
     assert len(of_kind(context, "trial")) == before
     best = min(of_kind(context, "trial"), key=lambda trial: trial["score"])
     assert result["best"] == {**best["config"], "trial": best["number"]}
+
+
+@pytest.mark.keras
+def test_what_was_scored_on_a_sample_ranks_backbones_and_no_more(make_context, make_space):
+    text = SPACE.replace('name = "screen"', 'name = "screen"\nimages = 15')
+    context = make_context(make_space(text), seed=3)
+    result = run_rounds(context)
+    *screened, last = of_kind(context, "trial")
+    assert [trial["images"] for trial in screened] == [15, 15]
+    assert {trial["scores"]["n"] for trial in screened} == {15}
+    assert (last["images"], last["scores"]["n"]) == (None, len(context.manifest.rows("train", "val")))
+    assert result["best"]["trial"] == last["number"]
+    # a pass of each over the sample, then one of the best over all
+    assert context.costs.counts["forwarded/pooled"] == 2 * 15 + last["scores"]["n"]
+
+
+def test_an_ensemble_needs_all_images_from_the_beginning(make_context, make_space):
+    space = make_space(SPACE.replace('name = "screen"', 'name = "screen"\nimages = 15'))
+    assert make_context(space).images(space.stages[0]) == 15
+    assert make_context(space, ensemble=True).images(space.stages[0]) is None
+    assert make_context(space).images(space.stages[1]) is None
+
+
+@pytest.mark.keras
+def test_behind_a_shut_gate_no_other_gated_stage_begins(make_context, make_space, features):
+    gated = SPACE.split("[[stage]]")[2].replace("trials = 1", "trials = 2") + "[[stage.first]]\npenalty = 1.0\n"
+    gated = gated.replace("[1e-3, 1e-2]", "[1e-3, 1.0]")
+    tail = gated.replace('"probe"', '"tail"', 1).replace("keep_backbones", "gate = 0.9\nkeep_backbones")
+    deeper = tail.replace('"tail"', '"deeper"')
+    context = make_context(make_space("[[stage]]".join([SPACE, tail, deeper])), cache=features, seed=3)
+    run_rounds(context)
+    assert [trial["stage"] for trial in of_kind(context, "trial")] == ["screen", "screen", "probe", "tail"]
+    (verdict,) = of_kind(context, "gate")
+    assert (verdict["stage"], verdict["passed"]) == ("tail", False)
