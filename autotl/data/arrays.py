@@ -2,6 +2,7 @@
 
 import json
 import math
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -81,6 +82,17 @@ def open_array(directory: Path) -> np.memmap:
             f"A stored array must have {expected} bytes; {path} has {path.stat().st_size}. Delete {directory}."
         )
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
+
+
+def release_pages(array: Any) -> None:
+    """Take the pages of a memory map out of this process's memory; what they hold stays, and is mapped again when read.
+
+    Mapped pages count as resident while there is room, so a process that reads a large array seems as large itself.
+    Does nothing for other arrays, and where the system cannot.
+    """
+    pages = getattr(array, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def find_array(directory: Path | None) -> np.memmap | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotl.data.arrays import release_pages
 from autotl.data.check import check_dataset
 from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
@@ -80,8 +81,13 @@ def score_samples(
         Probabilities float32 `[n, C]` and labels int64 `[n]` (indices into `manifest.classes`), in the order of `rows`.
     """
     images = open_images(manifest, image_size, cache)
-    starts = range(0, len(rows), BATCH_SIZE)
-    batches = (images[rows[start : start + BATCH_SIZE]] for start in starts)
+
+    def read(start: int) -> NDArray[np.uint8]:
+        batch: NDArray[np.uint8] = images[rows[start : start + BATCH_SIZE]]
+        release_pages(images)
+        return batch
+
+    batches = map(read, range(0, len(rows), BATCH_SIZE))
     return np.concatenate(list(predict_batches(model, batches))), manifest.labels()[rows]
 
 

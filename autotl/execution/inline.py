@@ -67,7 +67,7 @@ class InlineExecutor:
     def _run(self, slot_id: str) -> None:
         job = self._queues[slot_id]
         assert job is not None
-        report = make_reporter(job, self._events.append, lambda: job.id in self._stops)
+        report = make_reporter(job, self._events.append, lambda _: job.id in self._stops)
         self._events.append(Started(job.id, job.attempt, slot_id, os.getpid()))
         try:
             self._events.append(run_job(job, report))

@@ -64,6 +64,8 @@ class LocalExecutor:
             AutotlError: when a worker cannot be brought up. Events of other slots are kept for the next call.
         """
         deadline = time.monotonic() + timeout_seconds
+        for slot in self._slots.values():  # who polls again has dealt with the reports of the last time
+            slot.acknowledge()
         while True:
             self._collect(max(0.0, deadline - time.monotonic()) if not self._events else 0.0)
             if self._events or time.monotonic() >= deadline:

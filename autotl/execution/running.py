@@ -25,12 +25,15 @@ def run_job(job: Job, report: Reporter) -> Terminal:
         return failure(job, error)
 
 
-def make_reporter(job: Job, send: Callable[[Report], None], is_stopped: Callable[[], bool]) -> Reporter:
-    """The `report` function that is given to the job's target."""
+def make_reporter(job: Job, send: Callable[[Report], None], is_stopped: Callable[[int], bool]) -> Reporter:
+    """The `report` function that is given to the job's target; `is_stopped` takes how many reports were sent."""
+    count = 0
 
     def report(step: int, value: float, extra: dict[str, Any]) -> bool:
+        nonlocal count
         send(Report(job.id, job.attempt, int(step), float(value), as_json_object(extra)))
-        return is_stopped()
+        count += 1
+        return is_stopped(count)
 
     return report
 

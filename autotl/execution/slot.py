@@ -14,7 +14,7 @@ from typing import Any
 from autotl.errors import AutotlError
 from autotl.execution.devices import SlotPlan, worker_environment
 from autotl.execution.process import Ending, WorkerProcess, start_worker, tail
-from autotl.execution.protocol import Event, Failed, Job, SlotInfo, Started, Terminal, message_event
+from autotl.execution.protocol import Event, Failed, Job, Report, SlotInfo, Started, Terminal, message_event
 from autotl.execution.running import as_json_object
 
 MOST_FAILED_STARTS = 3
@@ -54,6 +54,8 @@ class Slot:
     _module: str | None = None
     _job: Job | None = None
     _job_started: bool = False
+    _reports: int = 0  # that the job has sent
+    _seen: int = 0  # of them, by the driver
     _kill_at: float | None = None
     _jobs_done: int = 0
     _first_memory_bytes: int = 0
@@ -94,6 +96,12 @@ class Slot:
         if self._kill_at is None or kill_at < self._kill_at:
             self._kill_at = kill_at
         self._worker.send({"stop": [self._job.id, self._job.attempt]})
+
+    def acknowledge(self) -> None:
+        """Tell the worker that all reports collected so far were dealt with; it waits for that before it goes on."""
+        if self._worker is not None and self._job is not None and self._reports > self._seen:
+            self._worker.send({"seen": [self._job.id, self._job.attempt, self._reports]})
+            self._seen = self._reports
 
     def watched(self) -> list[tuple[int, int]]:
         """What to wait for before `collect` has something to do: (descriptor, `selectors` event mask)."""
@@ -151,6 +159,7 @@ class Slot:
 
     def _send_job(self) -> None:
         assert self._worker is not None and self._job is not None
+        self._reports = self._seen = 0
         self._worker.send({"job": asdict(self._job)})
 
     def _read(self, worker: WorkerProcess) -> list[Event]:
@@ -180,6 +189,7 @@ class Slot:
         event = message_event(message)
         if event is None or job is None or (event.job_id, event.attempt) != (job.id, job.attempt):
             return []
+        self._reports += isinstance(event, Report)
         return [self._ended(event) if isinstance(event, Terminal) else event]
 
     def _ended(self, event: Terminal) -> Terminal:

@@ -1,6 +1,7 @@
 """The worker program, `python -m autotl.execution.worker`: one for all executors, one process per slot.
 
-JSON lines on stdin: `{"job": {...}}`, `{"stop": [id, attempt]}`, `{"import": module}`. JSON lines on stdout:
+JSON lines on stdin: `{"job": {...}}`, `{"stop": [id, attempt]}`, `{"seen": [id, attempt, reports]}` (so many reports
+were dealt with, and a stop would have come before), `{"import": module}`. JSON lines on stdout:
 `{"hello": {...}}`, `{"imported": module}`, `{"started": [id, attempt]}` and the events of `protocol`. Everything else
 that this process writes to stdout or stderr, from Python or C, goes to the log: the stderr it was started with, or
 `payload["log_path"]` while a job that has one is running.
@@ -29,6 +30,8 @@ from typing import Any, BinaryIO
 from autotl.execution.protocol import Failed, Job, decode, encode, event_message
 from autotl.execution.running import failure, make_reporter, run_job
 
+ANSWER_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Line:
@@ -38,6 +41,8 @@ class Line:
     outgoing: int
     inbox: "queue.SimpleQueue[dict[str, Any]]" = field(default_factory=queue.SimpleQueue)
     stops: set[tuple[str, int]] = field(default_factory=set)
+    seen: dict[tuple[str, int], int] = field(default_factory=dict)
+    news: threading.Condition = field(default_factory=threading.Condition)  # of stops and seen
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -55,13 +60,37 @@ class Line:
         try:
             for text in self.incoming:
                 message = decode(text)
-                if "stop" in message:
-                    job_id, attempt = message["stop"]
-                    self.stops.add((job_id, attempt))
+                if "stop" in message or "seen" in message:
+                    self._note(message)
                 else:
                     self.inbox.put(message)
         finally:
             end()
+
+    def is_stopped(self, key: tuple[str, int], reports: int) -> bool:
+        """Whether a job is to stop, once the driver has dealt with its reports: it ends after the one that told so.
+
+        A driver that is busy is waited for a while, not for ever.
+        """
+        with self.news:
+            self.news.wait_for(lambda: key in self.stops or self.seen.get(key, 0) >= reports, ANSWER_SECONDS)
+            return key in self.stops
+
+    def _note(self, message: Mapping[str, Any]) -> None:
+        with self.news:
+            if "stop" in message:
+                job_id, attempt = message["stop"]
+                self.stops.add((job_id, attempt))
+            else:
+                job_id, attempt, reports = message["seen"]
+                self.seen[job_id, attempt] = reports
+            self.news.notify_all()
+
+    def forget(self, key: tuple[str, int]) -> None:
+        """The job has ended."""
+        with self.news:
+            self.stops.discard(key)
+            self.seen.pop(key, None)
 
 
 def main() -> None:
@@ -99,7 +128,7 @@ def take_streams() -> Line:
 def execute(job: Job, line: Line) -> None:
     """Run one job and send its events."""
     key = (job.id, job.attempt)
-    report = make_reporter(job, lambda event: line.send(event_message(event)), lambda: key in line.stops)
+    report = make_reporter(job, lambda event: line.send(event_message(event)), lambda n: line.is_stopped(key, n))
     line.send({"started": [job.id, job.attempt]})
     try:
         with output_to(job.payload.get("log_path")):
@@ -108,7 +137,7 @@ def execute(job: Job, line: Line) -> None:
                 print(outcome.detail, file=sys.stderr)
     except OSError as error:  # The log itself cannot be written.
         outcome = failure(job, error)
-    line.stops.discard(key)
+    line.forget(key)
     line.send(event_message(outcome))
 
 

@@ -3,9 +3,10 @@
 The head starts at the probe's solution and the tail at its pretrained weights (LP-FT: Kumar et al.,
 https://arxiv.org/abs/2202.10054), so the first steps do not spoil features for the sake of a random head. Batch
 normalisation stays in inference mode; what else behaves differently in training (dropout, stochastic depth) does so in
-the tail alone. Depthwise kernels stay as they are too, unless nothing is frozen: they are a hundredth of the weights, and
-their gradient a third of a step (`docs/architecture.md`). With a cut, every epoch reads cached views and the prefix never runs again; without one (nothing
-frozen), and where a last fit can afford it, images are augmented afresh in every step.
+the tail alone. Depthwise kernels stay as they are too, unless nothing is frozen: they are a hundredth of the weights,
+and their gradient a third of a step (`docs/architecture.md`). With a cut, every epoch reads cached views and the prefix
+never runs again; without one (nothing frozen), and where a last fit can afford it, images are augmented afresh in every
+step.
 """
 
 from bisect import bisect_left

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from autotl.backbones.cuts import Cut
+from autotl.data.arrays import release_pages
 from autotl.data.parallel import map_in_order
 from autotl.learn.folding import fold_normalisation
 from autotl.learn.networks import Network, multiply_adds
@@ -52,6 +53,7 @@ class Rows:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         chunk: np.ndarray = self.array[self.index[start:stop]]
+        release_pages(self.array)
         return chunk
 
     @property

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotl.learn.lbfgs import minimise
+from autotl.learn.tables import ROOM, Floats, Room, Table, keep_table, map_table, sum_blocks, table_blocks
 
-Floats = NDArray[np.float32]
 SMALLEST_EIGENVALUE = 1e-6  # relative to the largest; below it there is only rounding in float32
 SMALLEST_CURVATURE = 1e-4  # of the softmax: keeps the scale of a class finite that is never in doubt
 BLOCK_CELLS = 2_000_000  # of logits at a time: bounds memory, whatever the number of rows
@@ -29,7 +29,9 @@ class Standardiser(NamedTuple):
     scale: Floats
 
     def __call__(self, features: Floats) -> Floats:
-        return ((features - self.mean) * self.scale).astype(np.float32)
+        centred = features - self.mean
+        centred *= self.scale
+        return centred.astype(np.float32, copy=False)
 
 
 class LinearHead(NamedTuple):
@@ -49,32 +51,55 @@ class Basis(NamedTuple):
     vectors: Floats
     values: Floats
     rows: Floats
+    room: Room = ROOM
+
+    @property
+    def nbytes(self) -> int:
+        """Of memory; in part of a temporary file where the rows are many."""
+        return self.vectors.nbytes + self.values.nbytes + self.rows.nbytes
 
 
-def fit_standardiser(features: Floats) -> Standardiser:
-    """Per-feature scaling, floored at a tenth of the average deviation so that dead features stay small."""
-    mean = features.mean(axis=0)
-    deviation = features.std(axis=0)
+def fit_standardiser(features: Table, room: Room = ROOM) -> Standardiser:
+    """Per-feature scaling, floored at a tenth of the average deviation so that dead features stay small.
+
+    The features `[N, D]` are read once: the means and squared deviations of blocks are merged, which loses nothing to
+    cancellation (Chan, Golub and LeVeque, https://www.jstor.org/stable/2683386).
+    """
+    seen, size = 0, features.shape[1]
+    mean, squares = np.zeros(size), np.zeros(size)
+    for _, block in table_blocks(features, room.block):
+        change = block.mean(axis=0) - mean
+        share = len(block) / (seen + len(block))
+        squares += len(block) * block.var(axis=0) + seen * share * change**2
+        mean += share * change
+        seen += len(block)
+    deviation = np.sqrt(squares / seen)
     floored = deviation + 0.1 * np.sqrt(np.mean(deviation**2)) + 1e-6
-    return Standardiser(mean, (1.0 / (floored * np.sqrt(features.shape[1]))).astype(np.float32))
+    return Standardiser(mean.astype(np.float32), (1.0 / (floored * np.sqrt(size))).astype(np.float32))
 
 
-def fit_basis(features: Floats) -> Basis:
+def fit_basis(features: Table, room: Room = ROOM) -> Basis:
     """Diagonalise the covariance of standardised features `[N, D]`.
 
     With fewer rows than features it is done through the rows' products, and only the span of the rows is kept: the
     optimum of a penalised linear head lies in it, so the problem is the same and smaller.
+
+    Args:
+        features: with fewer rows than features they are held in memory, which the number of features bounds.
+        room: for the rows of the basis.
     """
     count, size = features.shape
     if count >= size:
-        values, vectors = np.linalg.eigh(features.T @ features / count)
+        values, vectors = np.linalg.eigh(sum_blocks(features, room.block, lambda _, rows: rows.T @ rows) / count)
         values = np.maximum(values, 0.0)
-        return Basis(vectors, values, _with_ones(features @ vectors))
-    values, vectors = np.linalg.eigh(features @ features.T / count)
+        rotated = map_table(features, lambda block: _with_ones(block @ vectors), size + 1)
+        return Basis(vectors, values, keep_table(rotated, room), room)
+    whole = features[:]
+    values, vectors = np.linalg.eigh(whole @ whole.T / count)
     spanned = values > SMALLEST_EIGENVALUE * values[-1]
     values, vectors = values[spanned], vectors[:, spanned]
     lengths = np.sqrt(count * values)
-    return Basis(features.T @ (vectors / lengths), values, _with_ones(vectors * lengths))
+    return Basis(whole.T @ (vectors / lengths), values, _with_ones(vectors * lengths), room)
 
 
 def share_rows(subsets: NDArray[np.bool_], weights: NDArray[np.floating] | None = None) -> Floats:
@@ -119,14 +144,14 @@ def solve_heads(
         start: weights to start from: those of another penalty or other folds save half of the way. None is zero.
         tolerance: the relative gain of a step that is not worth another one.
     """
-    count, size = basis.rows.shape
+    size = basis.rows.shape[1]
     classes, heads = targets.shape[1], len(shares)
     penalties = np.full(size, penalty, np.float32)
     penalties[-1] = 0.0  # the bias is free
     wanted = np.ascontiguousarray(targets.T)[:, None, :]  # [C, 1, N]
     begin = np.zeros((classes, heads, size), np.float32) if start is None else start
     # With W = V @ diag(stretch) @ U the Hessian in U is near the identity at the start.
-    curvature = np.maximum(_curvature(basis.rows, shares, begin), SMALLEST_CURVATURE)
+    curvature = np.maximum(_curvature(basis, shares, begin), SMALLEST_CURVATURE)
     spread = np.append(basis.values, np.float32(1.0))  # the ones' mean square is one
     stretch: Floats = (1.0 / np.sqrt(curvature[:, :, None] * spread + penalties)).astype(np.float32)
     block = max(1, BLOCK_CELLS // (classes * heads))
@@ -135,15 +160,14 @@ def solve_heads(
         weights = flat.reshape(begin.shape) * stretch
         gradient = weights * penalties
         loss = 0.5 * float(np.vdot(weights, gradient))
-        for first in range(0, count, block):
-            part = slice(first, first + block)
-            chances, totals, logits = _softmax(weights, basis.rows[part])
+        for part, rows in table_blocks(basis.rows, basis.room.block, most=block):
+            chances, totals, logits = _softmax(weights, rows)
             share = shares[:, part]
             losses = np.log(totals) - (logits * wanted[:, :, part]).sum(axis=0)
             loss += float(np.vdot(share.astype(np.float64), losses))
             chances *= share / totals
             chances -= share * wanted[:, :, part]
-            gradient += (chances.reshape(classes * heads, -1) @ basis.rows[part]).reshape(begin.shape)
+            gradient += (chances.reshape(classes * heads, -1) @ rows).reshape(begin.shape)
         return loss, (gradient * stretch).ravel()
 
     found = minimise(loss_and_gradient, (begin / stretch).ravel(), tolerance=tolerance)
@@ -171,15 +195,15 @@ def _softmax(weights: Floats, rows: Floats) -> tuple[Floats, Floats, Floats]:
     return exponentials, exponentials.sum(axis=0), logits
 
 
-def _curvature(rows: Floats, shares: Floats, weights: Floats) -> Floats:
+def _curvature(basis: Basis, shares: Floats, weights: Floats) -> Floats:
     """Mean of `p * (1 - p)` for each class and head, `[C, F]`."""
     classes, heads, _ = weights.shape
     if not weights.any():
         return np.full((classes, heads), (1.0 - 1.0 / classes) / classes, np.float32)
     total = np.zeros((classes, heads), np.float32)
-    block = max(1, BLOCK_CELLS // (classes * heads))
-    for first in range(0, len(rows), block):
-        exponentials, totals, _ = _softmax(weights, rows[first : first + block])
+    most = max(1, BLOCK_CELLS // (classes * heads))
+    for part, rows in table_blocks(basis.rows, basis.room.block, most=most):
+        exponentials, totals, _ = _softmax(weights, rows)
         chances = exponentials / totals
-        total += np.einsum("fn,cfn->cf", shares[:, first : first + block], chances * (1.0 - chances))
+        total += np.einsum("fn,cfn->cf", shares[:, part], chances * (1.0 - chances))
     return total

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autotl.learn.linear import Basis, Floats, solve_heads
+from autotl.learn.linear import Basis, solve_heads
 from autotl.learn.metrics import fit_temperature, log_loss, softmax
 from autotl.learn.ridge import Integers, RidgeFit
+from autotl.learn.tables import Floats, table_blocks
 
 LOWEST, HIGHEST = 1e-6, 1.0
 STEP = math.log(10.0) / 2.0
@@ -78,7 +79,8 @@ def held_out_logits(basis: Basis, weights: Floats, folds: list[np.ndarray]) -> F
     """Logits of the plain view of all images `[n, C]`, each from the head of the fold that held it out."""
     logits = np.empty((sum(len(fold) for fold in folds), len(weights)), np.float32)
     for number, held_out in enumerate(folds):
-        logits[held_out] = basis.rows[held_out] @ weights[:, number].T
+        for part, rows in table_blocks(basis.rows, basis.room.block, held_out):
+            logits[part] = rows @ weights[:, number].T
     return logits
 
 

@@ -13,10 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from autotl.data.arrays import release_pages
+from autotl.learn.tables import ROOM, LazyTable, Places
+
 STORED = {"avg": (0, 1), "max": (1, 2), "both": (0, 2), "gem": (2, 3)}  # columns, in units of a tap's channels
 PARTS = 3
 GEM_FLOOR = 1e-6  # values below it count as this much: a mean of powers takes no negative numbers
 TAP_COUNTS = {"last": 1, "last2": 2}
+_ALL = slice(None)
 
 
 def pool(features: Any, pooling: str, name: str = "pool") -> Any:
@@ -75,18 +79,46 @@ def tapped(items: Sequence[Any], taps: str) -> list[Any]:
     return list(items)[-TAP_COUNTS.get(taps, len(items)) :]
 
 
-def select_pooled(stored: np.ndarray, channels: Sequence[int], pooling: str, taps: str) -> np.ndarray:
+def select_pooled(
+    stored: np.ndarray, channels: Sequence[int], pooling: str, taps: str, rows: Places | slice = _ALL
+) -> np.ndarray:
     """What a head sees of a store `[N, 3 * sum(channels)]`, one tap after the other, as float32.
 
     Args:
         stored: for each tap in order, its average, maximum and generalised mean.
         channels: of each tap.
+        rows: which ones, all by default.
     """
+    parts = [stored[:, columns][rows] for columns in _columns(channels, pooling, taps)]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def pooled_table(
+    stored: np.ndarray, channels: Sequence[int], pooling: str, taps: str, block: int = ROOM.block
+) -> LazyTable:
+    """What a head sees of a store, float32 `[N, D]` (see `select_pooled`), read from it whenever rows are asked for.
+
+    At most `block` bytes of the store are in this process's memory at a time, and none when it has been read.
+    """
+    size = sum(columns.stop - columns.start for columns in _columns(channels, pooling, taps))
+    step = max(1, block // stored[:1].nbytes)
+
+    def read(rows: Places) -> np.ndarray:
+        found = np.empty((len(rows), size), np.float32)
+        for first in range(0, len(rows), step):
+            part = slice(first, first + step)
+            found[part] = select_pooled(stored, channels, pooling, taps, rows[part])
+            release_pages(stored)
+        return found
+
+    return LazyTable((len(stored), size), read)
+
+
+def _columns(channels: Sequence[int], pooling: str, taps: str) -> list[slice]:
     low, high = STORED[pooling]
     starts = PARTS * np.cumsum([0, *channels[:-1]])
     places = tapped(list(zip(starts, channels, strict=True)), taps)
-    parts = [stored[:, start + low * width : start + high * width] for start, width in places]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    return [slice(int(start + low * width), int(start + high * width)) for start, width in places]
 
 
 def _with_positions(features: Any, name: str) -> Any:

@@ -1,6 +1,5 @@
 """Features as heads read them: the chosen poolings and taps of a store, in all views; and ready to be solved for."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +8,16 @@ import numpy as np
 from autotl.data.arrays import open_array, read_header
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import cut_features, pooled_features
-from autotl.learn.linear import Basis, Floats, Standardiser, fit_basis, fit_standardiser
+from autotl.learn.linear import Basis, Standardiser, fit_basis, fit_standardiser
 from autotl.learn.networks import borrow_network
-from autotl.learn.pooling import select_pooled
+from autotl.learn.pooling import pooled_table
+from autotl.learn.recent import keep_recent
+from autotl.learn.tables import ROOM, Floats, LazyTable, Room, Table, hold_table, map_table, stack_tables
 from autotl.learn.task import Task
 from autotl.learn.training import smooth_targets
 from autotl.learn.views import PLAIN, View, policy_views
+
+KEPT_BYTES = 96 * 2**20  # of eigenvectors and rows: what a few small problems need
 
 
 class Prepared(NamedTuple):
@@ -35,18 +38,19 @@ def prepare(task: Task, config: TrialConfig, rows: np.ndarray | None = None) -> 
     stores = tuple(_pooled_store(task, config, view) for view in views)
     chosen = None if rows is None or np.array_equal(rows, task.everything) else rows.astype(np.int64).tobytes()
     with task.ledger.phase("solve"):
-        standardiser, basis = _standardised(stores, _stored_pooling(config), config.taps, chosen)
+        folder = str(task.sources.cache.root)
+        standardiser, basis = _standardised(stores, _stored_pooling(config), config.taps, chosen, folder)
         labels = task.labels if rows is None else task.labels[rows]
         targets = smooth_targets(labels, len(task.classes), config.label_smoothing)
     return Prepared(standardiser, basis, np.tile(targets, (len(views), 1)), len(views))
 
 
-def pooled_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
-    """Float32 features `[N, D]`, one array for each cached view of the augmentation policy; averages for attention."""
+def pooled_views(task: Task, config: TrialConfig) -> list[Table]:
+    """Float32 features `[N, D]`, one table for each cached view of the augmentation policy; averages for attention."""
     return [_pooled_view(task, config, view) for view in policy_views(config.augmentation)]
 
 
-def plain_view(task: Task, config: TrialConfig) -> np.ndarray:
+def plain_view(task: Task, config: TrialConfig) -> Table:
     """Float32 features `[N, D]` of the images as they are."""
     return _pooled_view(task, config, PLAIN)
 
@@ -68,24 +72,34 @@ def _pooled_store(task: Task, config: TrialConfig, view: View) -> str:
     return str(store.filename)  # type: ignore[attr-defined]
 
 
-def _pooled_view(task: Task, config: TrialConfig, view: View) -> np.ndarray:
-    return _load_pooled(_pooled_store(task, config, view), _stored_pooling(config), config.taps)
+def _pooled_view(task: Task, config: TrialConfig, view: View) -> Table:
+    return hold_table(_open_pooled(_pooled_store(task, config, view), _stored_pooling(config), config.taps), ROOM)
+
+
+def _open_pooled(path: str, pooling: str, taps: str) -> LazyTable:
+    folder = Path(path).parent
+    return pooled_table(open_array(folder), read_header(folder)["spec"]["channels"], pooling, taps)
 
 
 def _stored_pooling(config: TrialConfig) -> str:
     return "avg" if config.pooling == "attention" else config.pooling  # attention starts as the average
 
 
-@lru_cache(maxsize=4)
-def _load_pooled(path: str, pooling: str, taps: str) -> np.ndarray:
-    folder = Path(path).parent
-    return select_pooled(open_array(folder), read_header(folder)["spec"]["channels"], pooling, taps)
+def _bytes(made: tuple[Standardiser, Basis]) -> int:
+    return made[1].nbytes
 
 
-@lru_cache(maxsize=3)
-def _standardised(stores: tuple[str, ...], pooling: str, taps: str, rows: bytes | None) -> tuple[Standardiser, Basis]:
-    """The standardisation and the eigenvectors of some rows, given as the bytes of their positions, in all views."""
-    chosen = slice(None) if rows is None else np.frombuffer(rows, np.int64)
-    features = np.concatenate([_load_pooled(store, pooling, taps)[chosen] for store in stores])
-    standardiser = fit_standardiser(features)
-    return standardiser, fit_basis(standardiser(features))
+@keep_recent(KEPT_BYTES, _bytes)
+def _standardised(
+    stores: tuple[str, ...], pooling: str, taps: str, rows: bytes | None, folder: str
+) -> tuple[Standardiser, Basis]:
+    """The standardisation and the eigenvectors of some rows, given as the bytes of their positions, in all views.
+
+    Where they are too many for memory, the rows of the basis are a file in `folder`.
+    """
+    views = [_open_pooled(store, pooling, taps) for store in stores]
+    places = np.arange(len(views[0])) if rows is None else np.frombuffer(rows, np.int64)
+    room = Room(folder=folder)
+    features = hold_table(stack_tables(views, places), room)
+    standardiser = fit_standardiser(features, room)
+    return standardiser, fit_basis(map_table(features, standardiser.__call__, features.shape[1]), room)

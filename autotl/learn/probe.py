@@ -4,6 +4,7 @@ A linear head is a convex problem and is solved; other heads are trained on the 
 hundredth of a pass over the images. Attention is trained too, on the cached feature maps.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,6 @@ from autotl.learn.balance import class_weights
 from autotl.learn.config import BEST, TrialConfig
 from autotl.learn.heads import build_head, set_linear, set_standardiser
 from autotl.learn.linear import (
-    Floats,
     LinearHead,
     Standardiser,
     fit_standardiser,
@@ -26,6 +26,7 @@ from autotl.learn.linear import (
 from autotl.learn.penalty import best_penalty, guess_penalty, held_out_logits
 from autotl.learn.prepared import Prepared, map_views, plain_view, pooled_views, prepare, recorded_multiply_adds
 from autotl.learn.ridge import RidgeFit, best_ridge
+from autotl.learn.tables import ROOM, Floats, Table, stack_tables, table_blocks
 from autotl.learn.task import Task
 from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, train
 
@@ -45,7 +46,8 @@ def fit_probe(
         standardiser, linear, _ = solve_linear(task, config, rows, seed)
         plain = plain_view(task, config)
         with task.ledger.phase("evaluate"):
-            return linear.logits(standardiser(plain[held_out]))
+            blocks = table_blocks(plain, ROOM.block, held_out)
+            return np.concatenate([linear.logits(standardiser(rows)) for _, rows in blocks])
     trainable, examples = _train_head(task, config, rows, seed, on_epoch)
     return predict_logits(trainable, examples, held_out, task.ledger)
 
@@ -164,7 +166,7 @@ def _train_head(
     task: Task, config: TrialConfig, rows: np.ndarray, seed: int, on_epoch: OnEpoch | None
 ) -> tuple[Trainable, Examples]:
     pooled = pooled_views(task, config)
-    views = map_views(task, config) if config.pooling == "attention" else pooled
+    views: Sequence[Table] = map_views(task, config) if config.pooling == "attention" else pooled
     shape, classes = views[0].shape[1:], len(task.classes)
     with task.ledger.phase("import"):
         import keras
@@ -172,7 +174,7 @@ def _train_head(
         trainable = _compiled_head(architecture(config), shape, classes)
         keras.utils.set_random_seed(seed)
         trainable.model.set_weights(build_head(config, shape, classes).get_weights())  # as if it were built anew
-        set_standardiser(trainable.model, fit_standardiser(np.concatenate([view[rows] for view in pooled])))
+        set_standardiser(trainable.model, fit_standardiser(stack_tables(pooled, rows)))
     if config.head == "linear":  # the best one for the average, where attention starts
         set_linear(trainable.model, solve_linear(task, config, rows, seed)[1])
     examples = Examples(views, task.labels, classes)

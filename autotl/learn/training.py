@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from autotl.data.arrays import release_pages
 from autotl.errors import TrialError
 from autotl.learn.averaging import averaged, use_averages
 from autotl.learn.balance import class_weights
@@ -20,6 +21,7 @@ from autotl.learn.config import TrialConfig
 from autotl.learn.ledger import Ledger
 from autotl.learn.mixing import mix
 from autotl.learn.optimizer import HEAD, averaging_share, make_optimizer, reset_optimizer, set_step
+from autotl.learn.tables import Table
 
 WARM_UP = 0.1
 PREDICT_BATCH = 64
@@ -67,9 +69,9 @@ def compile_trainable(
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs in one array per view (memory-mapped or not, all in the same row order), and their labels."""
+    """Inputs in one array per view (in memory, mapped or lazy, all in the same row order), and their labels."""
 
-    views: Sequence[np.ndarray]
+    views: Sequence[Table]
     labels: np.ndarray  # [N]
     classes: int
     index: np.ndarray | None = None  # where each row lies in the arrays, when they hold other images too
@@ -83,6 +85,7 @@ class Examples:
         for view in np.unique(views):
             chosen = views == view
             gathered[chosen] = self.views[view][rows[chosen]]
+            release_pages(self.views[view])
         return gathered
 
 

@@ -24,6 +24,7 @@ from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
 
 REPEATED_ERRORS = 3
+MOST_REPEATS = 20  # of known configurations in a row: the sampler has no other left that it would choose
 Deadline = Callable[[Mapping[str, Any] | None], float | None]
 Gate = Callable[[Sequence[Mapping[str, Any]]], bool]
 
@@ -55,6 +56,7 @@ class StageRun:
     later_seconds: float = 0.0  # of what comes after it
     is_over: bool = False  # the gate is shut, or the next trial would take too long
     is_shut: bool = False  # the gate is
+    repeats: int = 0  # of known configurations, one after the other
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
@@ -110,11 +112,14 @@ class StageRun:
         if self.is_over:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)  # it never ran, and leaves no record
             return
+        if (known := self._tried(config)) is not None:  # the sampler learns it again; it counts as no trial
+            self.study.tell(trial, known["score"])
+            self.repeats += 1
+            self.is_over = self.repeats >= MOST_REPEATS
+            return
+        self.repeats = 0
         number = context.next_number()
         trial.set_user_attr("number", number)
-        if (known := self._tried(config)) is not None:
-            self._conclude(trial, {**known, "number": number, "seconds": 0.0, "ledger": {"seconds": {}, "counts": {}}})
-            return
         limits: dict[str, Any] = {} if stop_at is None else {"stop_at": stop_at}
         job = context.trial_job(self.stage, number, config, **limits)
         self.asked[job.id], self.configs[job.id] = trial, config
@@ -181,9 +186,6 @@ class StageRun:
             }
             self.context.costs.add({"failed": outcome.seconds})
             self.context.costs.busy_seconds += outcome.seconds
-        self._conclude(trial, record)
-
-    def _conclude(self, trial: Trial, record: dict[str, Any]) -> None:
         conclude(self.study, trial, record)
         self._announce(record)
         self._stop_on_repeated_errors(record)

@@ -1,5 +1,6 @@
 """Optuna's part: one study per stage, all in the run's `study.db`, written by the driver alone."""
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from autotl.search.plan import stage_choices
 from autotl.search.request import METRICS
 from autotl.space.schema import Stage
 
 STARTUP_TRIALS = 6
-FIRST_RUNG = 2
+FIRST_RUNG = 0.2  # of a trial's epochs, rounded up
+EPOCHS = 12  # of a trial, where nobody says
 KEPT_ONE_IN = 3
 INFEASIBLE = ("oom", "invalid")
 RESULT = "result"
@@ -29,8 +32,8 @@ def open_study(storage: optuna.storages.RDBStorage, stage: Stage, metric: str, s
 
     TPE models the good and the bad trials apart, parameters of one branch of the space together; a fresh seed on
     resuming keeps it from repeating its first draws. Pruning is one bracket of successive halving (Jamieson and
-    Talwalkar, https://arxiv.org/abs/1502.07943): only the best third goes on after the second and the sixth step, an
-    epoch or a fold. Hyperband's brackets would each need ten trials before the sampler learns anything.
+    Talwalkar, https://arxiv.org/abs/1502.07943): only the best third goes on after a fifth of the epochs, and again
+    after three fifths. Hyperband's brackets would each need ten trials before the sampler learns anything.
     """
     study = optuna.create_study(
         storage=storage,
@@ -45,8 +48,14 @@ def open_study(storage: optuna.storages.RDBStorage, stage: Stage, metric: str, s
         study.sampler = optuna.samplers.TPESampler(
             seed=seed + done, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True
         )
-    study.pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=KEPT_ONE_IN)
+    study.pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=_first_rung(stage), reduction_factor=KEPT_ONE_IN)
     return study
+
+
+def _first_rung(stage: Stage) -> int:
+    """Epochs before the first comparison: a fifth of those of the stage's shortest trial."""
+    choices = stage_choices(stage, "epochs") or [stage.epochs or EPOCHS]
+    return math.ceil(FIRST_RUNG * float(min(choices)))
 
 
 def abandon_running(study: optuna.Study) -> int:

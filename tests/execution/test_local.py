@@ -201,3 +201,18 @@ def test_workers_do_not_hear_ctrl_c(make_local, poll_until, finish):
     os.kill(poll_until(executor, has_report)[0].pid, signal.SIGINT)
     executor.stop("a", 60)
     assert isinstance(finish(executor)[-1], Finished)
+
+
+def test_a_job_ends_after_the_report_that_it_is_stopped_for(make_local):
+    executor = make_local()
+    executor.submit(job("count", {"steps": 50}), "cpu-0")
+    reported, ended = [], []
+    while not ended:
+        for event in executor.poll(10.0):
+            if isinstance(event, Report):
+                reported.append(event.step)
+                if event.step == 3:
+                    executor.stop("a", 60)
+            ended += [event] if isinstance(event, Finished) else []
+    assert reported == [0, 1, 2, 3]
+    assert ended[0].result == {"stopped": True, "reports": 4}

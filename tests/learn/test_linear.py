@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from autotl.learn import linear
@@ -16,6 +18,7 @@ from autotl.learn.linear import (
     solve_heads,
 )
 from autotl.learn.metrics import softmax
+from autotl.learn.tables import ROOM, Room
 
 
 @pytest.fixture
@@ -139,3 +142,32 @@ def test_rows_are_taken_in_blocks_without_changing_the_solution(problem, monkeyp
     whole = fit_linear(features, one_hot(labels), 1e-3)
     monkeypatch.setattr(linear, "BLOCK_CELLS", 4 * 70)  # blocks of 70 rows, the last of 30
     assert_same_predictions(whole, fit_linear(features, one_hot(labels), 1e-3), features, 2e-3)
+
+
+@given(st.integers(1, 2000), st.floats(-1e4, 1e4), st.integers(2, 60))
+def test_the_statistics_of_blocks_are_those_of_the_whole(block, offset, count):
+    features = (np.random.default_rng(count).normal(size=(count, 3)) + offset).astype(np.float32)
+    expected = features.astype(np.float64)
+    found = fit_standardiser(features, Room(block=block))
+    deviation = expected.std(axis=0)
+    floored = deviation + 0.1 * np.sqrt(np.mean(deviation**2)) + 1e-6
+    np.testing.assert_allclose(found.mean, expected.mean(axis=0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.scale, 1.0 / (floored * np.sqrt(3)), rtol=2e-3)
+
+
+@given(st.sampled_from([(90, 20), (40, 60)]), st.integers(1, 9000))
+@settings(deadline=None, max_examples=20)
+def test_rows_in_a_file_have_the_solution_of_rows_in_memory(shape, block):
+    generator = np.random.default_rng(5)
+    labels = generator.integers(3, size=shape[0])
+    features = (generator.normal(size=(3, shape[1]))[labels] + generator.normal(size=shape)).astype(np.float32)
+    shares = share_rows(generator.random((2, shape[0])) < 0.7)
+    found = []
+    for room in (ROOM, Room(memory=0, block=block)):
+        standardiser = fit_standardiser(features, room)
+        basis = fit_basis(standardiser(features), room)
+        rough = solve_heads(basis, one_hot(labels), shares, 1e-2)
+        weights = solve_heads(basis, one_hot(labels), shares, 1e-3, rough, tolerance=1e-8)
+        found.append([head.logits(standardiser(features)) for head in make_heads(basis, weights)])
+    assert isinstance(basis.rows, np.memmap) == (shape[0] > shape[1])
+    np.testing.assert_allclose(softmax(found[1]), softmax(found[0]), atol=2e-3)

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autotl.data.folds import make_folds
 from autotl.learn.linear import fit_basis, fit_standardiser, share_rows, solve_heads
 from autotl.learn.metrics import fit_temperature, log_loss, softmax
 from autotl.learn.penalty import HIGHEST, LOWEST, best_penalty, guess_penalty, held_out_logits
 from autotl.learn.ridge import best_ridge
+from autotl.learn.tables import ROOM, Room
 
 
 def make_problem(noise):
@@ -46,3 +49,19 @@ def test_ridge_regression_guesses_a_penalty_that_is_nearly_as_good(noise):
     problem = make_problem(noise)
     guess = guess_penalty(best_ridge(problem[0], problem[3], np.arange(160), classes=4))
     assert measure(problem, guess) < measure(problem, best_penalty(*problem, guess)[0]) + 0.03
+
+
+@given(st.integers(1, 60_000))
+@settings(deadline=None, max_examples=10)
+def test_held_out_logits_come_block_by_block_from_a_file(block):
+    features, weights, folds = held_out_problem()
+    whole, blockwise = (
+        held_out_logits(fit_basis(features, room), weights, folds) for room in (ROOM, Room(memory=0, block=block))
+    )
+    np.testing.assert_allclose(blockwise, whole, atol=1e-4)
+
+
+def held_out_problem():
+    generator = np.random.default_rng(2)
+    features = generator.normal(size=(90, 20)).astype(np.float32)
+    return features, generator.normal(size=(4, 3, 21)).astype(np.float32), np.split(generator.permutation(90), 3)

@@ -1,9 +1,13 @@
 """Feature maps become vectors: in Keras, and as slices of what a store holds."""
 
+from tempfile import TemporaryFile
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from autotl.learn.pooling import attend, pool, pool_stored, select_pooled
+from autotl.learn.pooling import attend, pool, pool_stored, pooled_table, select_pooled
 
 pytestmark = pytest.mark.keras
 SHAPES = [(4, 3, 3, 5), (4, 9, 5)]
@@ -74,3 +78,19 @@ def test_attention_starts_as_the_average_and_can_turn_to_one_position(shape):
     positions = features.reshape(4, -1, 5)
     loudest = positions[np.arange(4), positions[:, :, 0].argmax(axis=1)]
     np.testing.assert_allclose(np.asarray(model(features)), loudest, atol=1e-5)
+
+
+@given(st.integers(1, 30), st.integers(1, 500), st.sampled_from(["avg", "max", "both", "gem"]), st.booleans())
+@settings(max_examples=30)
+def test_a_store_that_is_read_on_demand_gives_what_one_in_memory_gives(count, block, pooling, is_mapped):
+    stored = np.random.default_rng(count).normal(size=(count, 3 * 7)).astype(np.float16)
+    expected = select_pooled(stored, [5, 2], pooling, "all")
+    with TemporaryFile() as file:
+        file.write(stored.data)
+        file.flush()
+        source = np.memmap(file, np.float16, "r", shape=stored.shape) if is_mapped else stored
+    lazy = pooled_table(source, [5, 2], pooling, "all", block)
+    assert lazy.shape == expected.shape
+    places = np.random.default_rng(1).integers(count, size=9)
+    for rows in (slice(None), places, np.arange(count) % 2 == 0):
+        np.testing.assert_array_equal(lazy[rows], expected[rows])

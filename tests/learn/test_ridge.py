@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from autotl.learn.linear import fit_basis, fit_standardiser
 from autotl.learn.metrics import fit_temperature, log_loss, softmax
 from autotl.learn.ridge import PENALTIES, best_ridge, leave_one_out
+from autotl.learn.tables import ROOM, Room
 
 
 def make_problem(images, size, views):
@@ -41,7 +44,7 @@ def test_leaving_a_group_out_is_a_fit_without_all_its_views(images, size, views,
     features, targets, labels, groups = make_problem(images, size, views)
     weights = np.array([0.5, 1.0, 3.0])[labels] if is_weighted else None
     penalties = (1e-3, 1e-2, 0.3)
-    found = leave_one_out(fit_basis(features), targets, groups, penalties, weights)
+    found = np.stack(list(leave_one_out(fit_basis(features), targets, groups, penalties, weights)))
     assert found.shape == (3, images, 3)
     for scores, penalty in zip(found, penalties, strict=True):
         expected = refit(features, targets, groups, views, penalty, np.ones(images) if weights is None else weights)
@@ -56,7 +59,7 @@ def test_one_view_of_single_images_is_the_residual_over_one_minus_the_influence(
     mean = targets.mean(axis=0)
     fitted = inputs @ (inverse @ inputs.T @ (targets - mean)) + mean
     expected = targets - (targets - fitted) / (1.0 - influence)[:, None]
-    found = leave_one_out(fit_basis(features), targets, np.arange(40), (1e-2,))[0]
+    found = next(leave_one_out(fit_basis(features), targets, np.arange(40), (1e-2,)))
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -77,3 +80,22 @@ def test_random_labels_are_no_better_than_chance_although_views_repeat():
     features, _, _, groups = make_problem(90, 200, 2)
     labels = np.random.default_rng(0).integers(3, size=90)
     assert best_ridge(fit_basis(features), labels, groups, classes=3).log_loss > np.log(3) - 0.03
+
+
+@given(st.sampled_from([(60, 12), (30, 50)]), st.integers(1, 3), st.booleans(), st.integers(1, 9000))
+@settings(deadline=None, max_examples=30)
+def test_rows_in_a_file_give_what_rows_in_memory_give(shape, views, is_weighted, block):
+    features, targets, labels, groups = make_problem(*shape, views)
+    weights = np.array([0.5, 1.0, 3.0])[labels] if is_weighted else None
+    whole, blockwise = (
+        list(leave_one_out(fit_basis(features, room), targets, groups, (1e-3, 0.3), weights))
+        for room in (ROOM, Room(memory=0, block=block))
+    )
+    np.testing.assert_allclose(blockwise, whole, atol=1e-3)
+
+
+def test_features_that_say_nothing_are_no_fault():
+    features = np.zeros((30, 8), np.float32)
+    labels = np.arange(30) % 3
+    fit = best_ridge(fit_basis(features), labels, np.arange(30), 3)
+    assert fit.log_loss == pytest.approx(np.log(3), abs=1e-3)

@@ -86,16 +86,15 @@ def test_a_stage_tries_its_portfolio_first_and_then_what_is_proposed(context, st
 
 
 @pytest.mark.keras
-def test_a_configuration_is_not_run_again_when_the_sampler_repeats_it(make_context, make_space, features, told):
-    text = SPACE.replace("log = [1e-5, 1e-3]", "choice = [1e-4]").replace("trials = 3", "trials = 4")
+def test_a_configuration_is_run_once_and_a_stage_without_others_ends(make_context, make_space, features, told):
+    text = SPACE.replace("log = [1e-5, 1e-3]", "choice = [1e-4, 1e-3]").replace("trials = 3", "trials = 9")
     context = make_context(make_space(text), cache=features, seed=3)
     stage = context.space.stages[0]
     study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
-    first, *others = StageRun(context, stage, study, list(context.backbones), {}, 4).run()
-    assert [result["number"] for result in others] == [2, 3, 4]
-    assert {result["score"] for result in others} == {first["score"]}
-    assert sum(event["kind"] == "submitted" for event in read_events(context.run)) == 1
-    assert context.costs.counts["heads_solved"] == 5
+    results = StageRun(context, stage, study, list(context.backbones), {}, 9).run()
+    assert [(result["number"], result["config"]["penalty"]) for result in results] == [(1, 1e-4), (2, 1e-3)]
+    assert sum(event["kind"] == "submitted" for event in read_events(context.run)) == 2
+    assert context.costs.counts["heads_solved"] == 10
 
 
 @pytest.mark.keras

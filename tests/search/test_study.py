@@ -182,7 +182,20 @@ def test_the_stages_of_a_run_share_one_database(path):
     assert sorted(optuna.get_all_study_names(f"sqlite:///{path}")) == ["finetune", "probe"]
 
 
-def test_only_the_best_third_goes_on_after_the_second_step(study):
+@pytest.mark.parametrize(("epochs", "rung"), [(5, 1), (8, 2), (12, 3)])
+def test_the_first_comparison_comes_after_a_fifth_of_the_epochs(path, epochs, rung):
+    study = open_study(open_storage(path), stage_called("tail", epochs=epochs), "log_loss", 0)
+    last = []
+    for value in (0.4, 0.5):
+        trial = study.ask()
+        for step in range(1, epochs):
+            trial.report(value, step)
+            last.append((value, step, trial.should_prune()))
+    assert next(step for value, step, ends in last if ends) == rung
+
+
+def test_only_the_best_third_goes_on(path):
+    study = open_study(open_storage(path), stage_called("tail", epochs=10), "log_loss", 0)
     curves = []
     for value in (0.5, 0.6, 0.7, 0.4, 0.55):
         trial = study.ask()
