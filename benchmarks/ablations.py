@@ -114,11 +114,11 @@ def forget(path: Path, searches: Sequence[Search]) -> None:
 
 
 def plan(arguments: argparse.Namespace) -> Iterator[Search]:
-    """All searches, seed by seed: a run that is cut short has all variants of its first seeds."""
+    """All searches, seed by seed: a run that is cut short has all variants of its first seeds, on all data."""
     variants = chosen(arguments)
-    for dataset in arguments.datasets:
-        name = dataset if dataset.startswith(PREFIX) else str(Path(dataset).resolve())
-        for seed in (int(text) for text in arguments.seeds.split(",")):
+    names = [each if each.startswith(PREFIX) else str(Path(each).resolve()) for each in arguments.datasets]
+    for seed in (int(text) for text in arguments.seeds.split(",")):
+        for name in names:
             for variant in variants:
                 # a single default is one trial, whatever the others have
                 trials = None if variant.name.startswith("default ") else arguments.trials

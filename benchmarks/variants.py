@@ -54,15 +54,26 @@ def every_stage(**fields: Any) -> Callable[[RawSpace], RawSpace]:
     return change
 
 
-def single_default(backbone: str) -> Callable[[RawSpace], RawSpace]:
-    """A change that leaves one fine-tune: the first configuration of the last probe and of the fine-tuning stage."""
+def without(field: str) -> Callable[[RawSpace], RawSpace]:
+    """A change that leaves this field out of all stages."""
 
     def change(raw: RawSpace) -> RawSpace:
+        kept = [{name: value for name, value in stage.items() if name != field} for stage in raw["stage"]]
+        return {**raw, "stage": kept}
+
+    return change
+
+
+def single_default(backbone: str) -> Callable[[RawSpace], RawSpace]:
+    """A change that leaves one fine-tune: with the first configurations of all stages up to the first that tunes."""
+
+    def change(raw: RawSpace) -> RawSpace:
+        tuning = next(number for number, stage in enumerate(raw["stage"]) if stage["recipe"] == "finetune")
         values: dict[str, Any] = {}
-        for stage in raw["stage"]:
+        for stage in raw["stage"][: tuning + 1]:
             values |= stage.get("first", [{}])[0]
         values["backbone"] = backbone
-        last = next(stage for stage in reversed(raw["stage"]) if stage["recipe"] == "finetune")
+        last = raw["stage"][tuning]
         kept = {name: last[name] for name in ("evaluation", "epochs", "folds", "repeats") if name in last}
         parameters = {name: {"choice": [value]} for name, value in values.items()}
         stage = {"name": "default", "recipe": "finetune", "trials": 1, **kept, "parameters": parameters}
@@ -77,6 +88,7 @@ def ablations(default_backbones: Sequence[str]) -> list[Variant]:
         Variant(FULL, "the space `standard`"),
         Variant("no feature store", "features are computed anew in every job", job="without_feature_store"),
         Variant("no trace reuse", "a worker forgets networks and traced graphs after every job", job="without_reuse"),
+        Variant("whole screening", "backbones are ranked on all images", change=without("images")),
         Variant("no gate", "fine-tuning is searched in any case", change=every_stage(gate=False)),
         Variant("no stages", "the space `flat`: one study over everything", base="flat"),
         Variant("random sampler", "the same stages, sampled at random", change=every_stage(sampler="random")),

@@ -203,3 +203,34 @@ def test_memory_report_tells_the_growth_for_each_image(benchmark_module):
     report = benchmark_module("memory").make_report(record)
     assert "| probe | 2000 | 500 | 400 | 500 | 400 | 20.0 | 60.0 |" in report
     assert report.endswith("| probe | 2000 | 10000 | 10.2 | 10.2 | 10.2 | 10.2 |\n")
+
+
+def test_selection_draws_every_class_in_its_share_and_no_image_twice(benchmark_module, tmp_path):
+    selection = benchmark_module("selection")
+    for label, count in (("cat", 40), ("dog", 20)):
+        for number in range(count):
+            path = tmp_path / "photos" / ("train" if number % 2 else "test") / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{label} {number}")
+    arguments = selection.read_arguments(["photos", "--train", "30", "--validation", "12"])
+    data = selection.draw(tmp_path / "photos", tmp_path / "drawn", 3, arguments)
+    found = {(path.parent.parent.name, path.parent.name): 0 for path in data.rglob("*.png")}
+    for path in data.rglob("*.png"):
+        found[path.parent.parent.name, path.parent.name] += 1
+    assert found == {
+        ("train", "cat"): 20, ("train", "dog"): 10, ("val", "cat"): 8, ("val", "dog"): 4, ("test", "cat"): 12,
+        ("test", "dog"): 6,
+    }  # fmt: skip
+    assert len({path.read_text() for path in data.rglob("*.png")}) == 60
+
+
+def test_selection_reports_differences_seed_by_seed(benchmark_module):
+    rows = [
+        {"seed": seed, "trials": trials, "n": 99, "accuracy": accuracy, "balanced_accuracy": 0.5, "log_loss": 1.0,
+         "optimism": 0.1}
+        for seed, trials, accuracy in ((0, 10, 0.60), (0, 50, 0.61), (1, 10, 0.70), (1, 50, 0.71))
+    ]  # fmt: skip
+    record = {"dataset": "photos", "validation": 200, "rows": rows, "machine": MACHINE}
+    report = benchmark_module("selection").make_report(record)
+    assert "| 50 against 10 | 2 | +0.010 ± 0.000 |" in report
+    assert "| 10 | 2 | 0.650 ± 0.635 |" in report

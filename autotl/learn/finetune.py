@@ -20,7 +20,7 @@ from autotl.backbones.cuts import Cut
 from autotl.backbones.graph import calls, flatten, weights_of
 from autotl.data.images import open_images
 from autotl.learn.config import TrialConfig
-from autotl.learn.features import cut_features
+from autotl.learn.features import cut_features, prepare_features
 from autotl.learn.forward import as_float
 from autotl.learn.heads import build_head
 from autotl.learn.modes import in_mode
@@ -29,7 +29,7 @@ from autotl.learn.pooling import pool
 from autotl.learn.probe import architecture, fit_head
 from autotl.learn.task import Task
 from autotl.learn.training import Examples, OnEpoch, ShouldStop, Trainable, compile_trainable, train
-from autotl.learn.views import live_layers, policy_views
+from autotl.learn.views import PLAIN, live_layers, policy_views
 
 HEAD_RATE = 5e-3  # for a head that is trained: a linear one is solved and has no rate
 HEAD_EPOCHS = 20
@@ -72,11 +72,13 @@ def open_tail(
     task: Task, config: TrialConfig, rows: np.ndarray, seed: int, fresh: bool = False
 ) -> tuple[Trainable, Examples, Network, Cut | None]:
     """What `fit_finetune` begins with and returns, before any training: the head fitted, the network as it came."""
-    ledger = task.ledger
-    head = fit_head(task, _probe_of(config), rows, seed)
+    ledger, place = task.ledger, (config.backbone, config.weights, config.image_size)
     network = borrow_network(config.backbone, config.image_size, config.weights, ledger)
     cut, _, _ = cut_network(network, config.freeze_depth)
     live = config.augmentation if fresh or cut is None else "none"
+    if cut is not None and live == "none" and config.taps == "last":  # one pass for what the head and the tail read
+        prepare_features(task.sources, *place, PLAIN, [cut.name], pooled=True)
+    head = fit_head(task, _probe_of(config), rows, seed)
     examples = _examples(task, config, None if live != "none" else cut)
     network.restore()  # computing a store may have borrowed the network, and memory may hold another trial's tail
     with ledger.phase("build"):

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from autotl.search.bootstrap import chance_of_less
 from autotl.search.context import Context
 from autotl.search.request import METRICS
 from autotl.space.schema import Stage
 
 FINALISTS = 3
+HARDLY = 0.1  # the probability of being no worse than the best below which a second look would change nothing
 CHEAPER = 0.9  # a model counts as cheaper when it takes less than this share of the other's multiplications
 SMALLEST_PROBABILITY = 1e-7
 
@@ -49,6 +51,17 @@ def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = 
         if all(result["config"] != other["config"] for other in unique):
             unique.append(result)
     return unique[:count]
+
+
+def contenders(candidates: Sequence[dict[str, Any]], metric: str, seed: int) -> list[dict[str, Any]]:
+    """The candidates that may be as good as the best of them, or were scored on other images, in their order."""
+    best, *others = as_finalists(candidates, metric)
+    alive = {best.number} | {
+        other.number
+        for other in others
+        if not np.array_equal(other.rows, best.rows) or 1.0 - chance_of_less(best.losses - other.losses, seed) >= HARDLY
+    }
+    return [candidate for candidate in candidates if candidate["number"] in alive]
 
 
 def confirm(context: Context, candidates: Sequence[dict[str, Any]], stage: Stage) -> list[Finalist]:

@@ -11,7 +11,7 @@ from autotl.search.budget import affordable_finalists, stage_deadline, stage_tri
 from autotl.search.context import Context
 from autotl.search.ensemble import with_ensemble
 from autotl.search.expectation import expected_seconds
-from autotl.search.finalists import Finalist, as_finalists, choose, confirm, pick_finalists
+from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, pick_finalists
 from autotl.search.finish import deliver, delivered_before, fit_final
 from autotl.search.gate import HARDLY, judge
 from autotl.search.plan import allowed_backbones
@@ -163,6 +163,7 @@ def _candidates(context: Context, results: Results) -> Results:
 
 def _deliver_best(context: Context, candidates: Results, results: Results) -> tuple[dict[str, Any], dict[str, Any]]:
     """Confirm, choose, fit to all images and deliver; what `autotl.json` says, and the last fit's result."""
+    candidates = contenders(candidates, context.request.metric, context.seed_for("contenders"))
     affordable = 0 if context.finishes else affordable_finalists(context, candidates)
     finalists: list[Finalist] = []
     if affordable > 1 or (affordable == 1 and len(candidates) == 1):

@@ -20,7 +20,7 @@ class Stage(BaseModel):
         repeats: how often the cross-validation is repeated with other folds; its scores are averaged.
         sampler: "tpe" learns from the trials before, "random" does not.
         images: at most so many images, drawn in the classes' proportions, are seen by the trials; None is all. What was
-            scored on fewer images than others is not compared with these. Needs a cross-validation.
+            scored on fewer images than others is not compared with these.
         gate: the first configurations run alone; the stage ends with them unless they beat what is known already with
             at least this probability, and so do the stages with a gate right behind it. `true` is 0.025: the stage ends
             only where it surely cannot pay.

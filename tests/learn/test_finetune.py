@@ -109,6 +109,12 @@ def test_with_a_cut_the_frozen_part_runs_once_for_each_view(problem):
     assert "traces" not in second.ledger.counts
 
 
+def test_one_pass_gives_what_head_and_tail_read(problem, tmp_path):
+    cold = problem.task(Cache(tmp_path, 10**9))
+    fit(cold, replace(CONFIG, augmentation="flip"))
+    assert cold.ledger.counts["images_forwarded"] == 2 * len(cold.labels)  # the plain view and the mirrored one
+
+
 def test_with_nothing_frozen_images_are_augmented_live_and_everything_trains(task):
     config = replace(CONFIG, freeze_depth=0.0, augmentation="light", epochs=1, tail_rate=1e-4)
     rows = task.train[:32]

@@ -91,3 +91,23 @@ def make_context(run: Run, manifest: Manifest, tmp_path: Path, told: list[dict[s
         )
 
     return make
+
+
+@pytest.fixture
+def fitted(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """A completed trial with its validation file: the probability of the true class for every image."""
+
+    def make(number: int, backbone: str, chosen: Any, multiply_adds: int, **config: Any) -> dict[str, Any]:
+        chosen = np.asarray(chosen, dtype=float)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        labels = np.arange(len(chosen)) % 2
+        probabilities = np.where(np.eye(2, dtype=bool)[labels], chosen[:, None], 1 - chosen[:, None])
+        np.savez(folder / "validation.npz", probabilities=probabilities, labels=labels, rows=np.arange(len(chosen)))
+        loss = float(-np.log(chosen).mean())
+        return {
+            "number": number, "state": "complete", "score": loss, "config": {"backbone": backbone, **config},
+            "folder": str(folder), "scores": {"log_loss": loss}, "temperature": 1.0, "multiply_adds": multiply_adds,
+        }  # fmt: skip
+
+    return make

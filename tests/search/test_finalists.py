@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autotl.search.finalists import Finalist, as_finalists, choose, pick_finalists
+from autotl.search.finalists import Finalist, as_finalists, choose, contenders, pick_finalists
 
 
 def result(number, score, state="complete", **config):
@@ -118,3 +118,17 @@ def test_an_image_that_was_held_out_several_times_counts_once_with_its_mean_loss
     expected = [(-np.log(0.8) - np.log(0.4)) / 2, -np.log(0.5), -np.log(0.75)]
     np.testing.assert_allclose(found.losses, expected)
     assert found.scores["n"] == 3
+
+
+def test_only_what_may_be_as_good_as_the_best_is_looked_at_again(fitted):
+    generator = np.random.default_rng(0)
+    good = generator.uniform(0.5, 0.9, 60)
+    candidates = [
+        fitted(1, "a", good, 100),
+        fitted(2, "b", good, 10),
+        fitted(3, "c", np.clip(good + generator.normal(0, 0.1, 60), 0.1, 0.95), 100),
+        fitted(4, "d", good - 0.3, 100),
+    ]
+    assert numbers(contenders(candidates, "log_loss", 0)) == [1, 2, 3]
+    assert numbers(contenders(candidates[3:], "log_loss", 0)) == [4]
+    assert numbers(contenders([*candidates[:1], fitted(5, "e", good[:30] - 0.3, 1)], "log_loss", 0)) == [1, 5]

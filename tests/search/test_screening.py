@@ -1,29 +1,8 @@
 """Which backbones go on: from results with small validation files, as workers leave them."""
 
 import numpy as np
-import pytest
 
 from autotl.search.screening import rank_backbones
-
-
-@pytest.fixture
-def fitted(tmp_path):
-    """A completed trial with its validation file: the probability of the true class for every image."""
-
-    def make(number, backbone, chosen, multiply_adds, **config):
-        chosen = np.asarray(chosen, dtype=float)
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        labels = np.arange(len(chosen)) % 2
-        probabilities = np.where(np.eye(2, dtype=bool)[labels], chosen[:, None], 1 - chosen[:, None])
-        np.savez(folder / "validation.npz", probabilities=probabilities, labels=labels, rows=np.arange(len(chosen)))
-        loss = float(-np.log(chosen).mean())
-        return {
-            "number": number, "state": "complete", "score": loss, "config": {"backbone": backbone, **config},
-            "folder": str(folder), "scores": {"log_loss": loss}, "temperature": 1.0, "multiply_adds": multiply_adds,
-        }  # fmt: skip
-
-    return make
 
 
 def test_backbones_that_are_surely_worse_than_the_best_are_dropped(fitted):
