@@ -42,6 +42,18 @@ class Sources:
     rows: tuple[int, ...]  # of the manifest, ascending; never the test split's
     cache: Cache
     ledger: Ledger
+    shares: bool = False
+    """Whether stores hold all images of the manifest, so that searches of other rows read the same ones."""
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """The rows of the manifest that stores hold, ascending."""
+        return tuple(range(len(self.manifest.samples))) if self.shares else self.rows
+
+    @property
+    def index(self) -> np.ndarray | None:
+        """Where `rows` lie in a store, int64 `[len(rows)]`; None where a store holds them and no others."""
+        return np.asarray(self.rows, np.int64) if self.shares else None
 
 
 class Tap(NamedTuple):
@@ -57,7 +69,9 @@ class Tap(NamedTuple):
 
 
 def pooled_features(sources: Sources, backbone: str, weights: str, image_size: int, view: View) -> np.ndarray:
-    """All stages pooled in all ways: float16 `[len(rows), 3 * sum(channels)]`; `pooling.select_pooled` takes its part.
+    """All stages pooled in all ways: float16 `[len(stored), 3 * sum(channels)]`.
+
+    `pooling.select_pooled` takes its part of it.
 
     The store's header has the `channels` of each stage.
     """
@@ -75,9 +89,9 @@ def cut_features(
     pooling: str = "avg",
     taps: str = "last",
 ) -> np.ndarray:
-    """Activations at a cut: float16 `[len(rows), h, w, c]` (or tokens `[len(rows), t, c]`).
+    """Activations at a cut: float16 `[len(stored), h, w, c]` (or tokens `[len(stored), t, c]`).
 
-    With more taps than the last, `[len(rows), n]`: those that lie before the cut travel with it, pooled.
+    With more taps than the last, `[len(stored), n]`: those that lie before the cut travel with it, pooled.
     """
     return _open_or_compute(sources, [Tap(backbone, weights, image_size, cut, freeze_depth, pooling, taps)], view)[0]
 
@@ -101,7 +115,7 @@ def _spec(sources: Sources, tap: Tap, view: View) -> dict[str, Any]:
     record = load_backbone(tap.backbone)
     spec = {
         "format": FORMAT,
-        "images": image_store_key([sources.manifest.samples[row].sha256 for row in sources.rows], tap.image_size),
+        "images": image_store_key([sources.manifest.samples[row].sha256 for row in sources.stored], tap.image_size),
         "backbone": tap.backbone,
         "plugin": plugin_version(tap.backbone),
         "weights": record.weights.digest if tap.weights == "pretrained" else tap.weights,
@@ -155,10 +169,10 @@ def _compute(sources: Sources, wanted: Mapping[Tap, str], view: View) -> dict[Ta
     if any(stretch.start is None for stretch in stretches):
         with ledger.phase("decode"):
             images = open_images(sources.manifest, one.image_size, sources.cache)
-        inputs[None] = Rows(images, np.asarray(sources.rows))
+        inputs[None] = Rows(images, np.asarray(sources.stored))
     with ledger.phase("forward"), closing(run_pass(stretches, inputs, see, batch_size(one.image_size))) as batches:
         stores = _write(sources.cache, wanted, headers, batches)
-    count, traces = len(sources.rows), len(network.parts) - parts + (view.strength > 0.0)
+    count, traces = len(sources.stored), len(network.parts) - parts + (view.strength > 0.0)
     if traces:
         ledger.count("traces", traces)
     ledger.count("images_forwarded", count)

@@ -108,7 +108,7 @@ def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
     views = [
         cut_features(sources, *place, view, config.pooling, config.taps) for view in policy_views(config.augmentation)
     ]
-    return Examples(views, task.labels, classes)
+    return Examples(views, task.labels, classes, sources.index)
 
 
 @lru_cache(maxsize=3)

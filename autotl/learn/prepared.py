@@ -36,7 +36,11 @@ def prepare(task: Task, config: TrialConfig, rows: np.ndarray | None = None) -> 
     """
     views = policy_views(config.augmentation)
     stores = tuple(_pooled_store(task, config, view) for view in views)
-    chosen = None if rows is None or np.array_equal(rows, task.everything) else rows.astype(np.int64).tobytes()
+    index = task.sources.index
+    chosen = None
+    if index is not None or (rows is not None and not np.array_equal(rows, task.everything)):
+        positions = task.everything if rows is None else rows
+        chosen = (positions if index is None else index[positions]).astype(np.int64).tobytes()
     with task.ledger.phase("solve"):
         folder = str(task.sources.cache.root)
         standardiser, basis = _standardised(stores, _stored_pooling(config), config.taps, chosen, folder)
@@ -56,7 +60,7 @@ def plain_view(task: Task, config: TrialConfig) -> Table:
 
 
 def map_views(task: Task, config: TrialConfig) -> list[np.ndarray]:
-    """Float16 feature maps `[N, h, w, c]`, one array for each cached view: what attention pools."""
+    """Float16 feature maps as stored, `[., h, w, c]`, one array for each cached view: what attention pools."""
     network = borrow_network(config.backbone, config.image_size, config.weights, task.ledger)
     place = (config.backbone, config.weights, config.image_size, 1.0, network.cuts[-1].name)
     return [cut_features(task.sources, *place, view) for view in policy_views(config.augmentation)]
@@ -73,7 +77,9 @@ def _pooled_store(task: Task, config: TrialConfig, view: View) -> str:
 
 
 def _pooled_view(task: Task, config: TrialConfig, view: View) -> Table:
-    return hold_table(_open_pooled(_pooled_store(task, config, view), _stored_pooling(config), config.taps), ROOM)
+    table: Table = _open_pooled(_pooled_store(task, config, view), _stored_pooling(config), config.taps)
+    index = task.sources.index
+    return hold_table(table if index is None else stack_tables([table], index), ROOM)
 
 
 def _open_pooled(path: str, pooling: str, taps: str) -> LazyTable:
@@ -93,7 +99,7 @@ def _bytes(made: tuple[Standardiser, Basis]) -> int:
 def _standardised(
     stores: tuple[str, ...], pooling: str, taps: str, rows: bytes | None, folder: str
 ) -> tuple[Standardiser, Basis]:
-    """The standardisation and the eigenvectors of some rows, given as the bytes of their positions, in all views.
+    """The standardisation and the eigenvectors of some rows in all views; `rows` are the bytes of their places.
 
     Where they are too many for memory, the rows of the basis are a file in `folder`.
     """

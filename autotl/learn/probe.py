@@ -177,7 +177,8 @@ def _train_head(
         set_standardiser(trainable.model, fit_standardiser(stack_tables(pooled, rows)))
     if config.head == "linear":  # the best one for the average, where attention starts
         set_linear(trainable.model, solve_linear(task, config, rows, seed)[1])
-    examples = Examples(views, task.labels, classes)
+    index = task.sources.index if config.pooling == "attention" else None  # maps come as they are stored
+    examples = Examples(views, task.labels, classes, index)
     train(trainable, examples, rows, config, seed, task.ledger, on_epoch)
     return trainable, examples
 

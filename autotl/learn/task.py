@@ -42,8 +42,8 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
     """Open the manifest and the cache that a job names; decodes and computes nothing.
 
     Args:
-        payload: `manifest` and `cache {root, max_bytes}`; with `images`, a sample of about so many images is drawn in
-            the classes' proportions by `fold_seed`.
+        payload: `manifest` and `cache {root, max_bytes}`; `shares_stores`, see `Sources.shares`; with `images`, a
+            sample of about so many images is drawn in the classes' proportions by `fold_seed`.
     """
     manifest = Manifest.read(Path(payload["manifest"]))
     cache = Cache(Path(payload["cache"]["root"]), int(payload["cache"]["max_bytes"]))
@@ -57,7 +57,9 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
     samples = [manifest.samples[row] for row in rows]
     splits = np.array([sample.split for sample in samples])
     return Task(
-        sources=Sources(manifest, tuple(int(row) for row in rows), cache, ledger),
+        sources=Sources(
+            manifest, tuple(int(row) for row in rows), cache, ledger, shares=payload.get("shares_stores", False)
+        ),
         labels=np.array([sample.label for sample in samples]),
         groups=np.array([sample.group for sample in samples]),
         train=np.flatnonzero(splits == "train"),

@@ -51,6 +51,7 @@ class Context:
     expected: float | None = None  # seconds of the whole search, as the check foresaw them
     number: int = 0
     finishes: bool = False  # asks for no further trial: what is known is delivered
+    shares_stores: bool = False  # with other searches of the same images
     outer: tuple[str, ...] = ()  # test predictions of searches on other parts, in the place of a test split
 
     @property
@@ -97,6 +98,7 @@ class Context:
             "metric": self.request.metric,
             "folder": str(folder),
             "log_path": str(folder / "log.txt"),
+            "shares_stores": self.shares_stores,
             **fields,
         }
         folder.mkdir(parents=True, exist_ok=True)

@@ -87,7 +87,7 @@ def run_nested(context: Context, parts: int, run_one: RunOne) -> dict[str, Any]:
             context.costs.absorb(child.costs, f"outer {number}")
         predictions.append(str(child.run.predictions_path))
     context.tell("note", message=f"search {len(manifests) + 1} of {len(manifests) + 1}: the model, on all images")
-    last = replace(context, manifest=whole_manifest(context.manifest), outer=tuple(predictions))
+    last = replace(context, manifest=whole_manifest(context.manifest), outer=tuple(predictions), shares_stores=True)
     last.manifest.write(context.run.manifest_path)
     return run_one(last)
 
@@ -110,6 +110,7 @@ def _child(context: Context, number: int, manifest: Manifest, budget: float | No
         costs=Costs(),
         number=0,
         started=monotonic(),
+        shares_stores=True,
     )
 
 

@@ -92,6 +92,14 @@ def test_the_model_is_fitted_to_all_images_and_its_score_is_that_of_all_parts_to
     assert low <= pooled <= high
 
 
+def test_the_frozen_network_ran_once_for_all_searches(nested):
+    folders = [nested.run.path, *sorted(nested.run.path.glob("outer/*"))]
+    ledgers = [
+        read_json(path)["ledger"] for folder in folders for path in folder.glob("trials/*/attempt-*/result.json")
+    ]
+    assert sum(ledger["counts"].get("forwarded/pooled", 0) for ledger in ledgers) == 3 * 14
+
+
 def test_parts_that_had_finished_are_not_run_again(nested):
     assert list(nested.before) == ["0"]
     after = parts_of(nested.run)

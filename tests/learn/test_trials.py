@@ -84,3 +84,23 @@ def test_the_score_may_be_the_area_under_the_curve(run):
     result, probabilities, _, labels = run(LINEAR, metric="auroc")
     assert result["score"] == scores(probabilities, labels)["auroc"]
     assert result["score"] > 0.7
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {**LINEAR, "augmentation": "flip"},
+        MLP,
+        {**MLP, "head": "linear", "pooling": "attention", "image_size": 64},
+        {**FINETUNE, "epochs": 2, "tail_rate": 1e-3, "batch_size": 16},
+    ],
+    ids=["solved", "trained", "attention", "finetune"],
+)
+def test_a_store_that_is_shared_with_other_rows_gives_the_same_trial(problem, run, config):
+    _, own, rows, labels = run(config)
+    _, shared, *others = run(config, shares_stores=True)
+    np.testing.assert_allclose(shared, own, atol=0.02)
+    assert all(np.array_equal(one, two) for one, two in zip(others, (rows, labels), strict=True))
+    sampled = run(config, shares_stores=True, images=30, fold_seed=7)
+    assert set(sampled[2]) < set(rows)
+    assert "images_forwarded" not in sampled[0]["ledger"]["counts"]
