@@ -4,7 +4,7 @@
         [--out benchmarks/results]
 
 All images of the data set are drawn anew for each seed into training, validation and test splits; the test split is
-what is left, so it is large. Each search is the whole of autotl (trials, confirmation of the best three, choice, last
+what is left, so it is large. Each search is the whole of autotl (trials, confirmation of the best, choice, last
 fit, test) over `spaces/selection.toml`: many heads on one frozen network, which differ much more than the best of them
 do. Differences are paired by seed; intervals are 95 %, of Student. Writes `selection.json` and `.md`.
 """

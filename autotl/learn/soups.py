@@ -70,7 +70,9 @@ def score_soup(task: Task, config: TrialConfig, payload: Mapping[str, Any]) -> d
     logits = logits_of(soup)
     temperature = fit_temperature(logits, labels)
     probabilities = softmax(logits / temperature)
-    np.savez(Path(payload["folder"]) / "validation.npz", probabilities=probabilities, rows=rows, labels=labels)
+    np.savez(
+        Path(payload["folder"]) / "validation.npz", probabilities=probabilities, rows=task.places[rows], labels=labels
+    )
     measured = scores(probabilities, labels)
     return {"members": members, "score": measured[payload["metric"]], "scores": measured, "temperature": temperature}
 

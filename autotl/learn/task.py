@@ -43,7 +43,7 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
 
     Args:
         payload: `manifest` and `cache {root, max_bytes}`; `shares_stores`, see `Sources.shares`; with `images`, a
-            sample of about so many images is drawn in the classes' proportions by `fold_seed`.
+            sample of about so many images is drawn by `fold_seed`, of every class and split its share.
     """
     manifest = Manifest.read(Path(payload["manifest"]))
     cache = Cache(Path(payload["cache"]["root"]), int(payload["cache"]["max_bytes"]))
@@ -51,7 +51,7 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
     places = np.arange(len(every))
     if (images := payload.get("images")) is not None:
         chosen = [manifest.samples[row] for row in every]
-        labels = np.array([sample.label for sample in chosen])
+        labels = np.array([2 * sample.label + (sample.split == "val") for sample in chosen])  # both splits are needed
         places = draw_sample(labels, np.array([sample.group for sample in chosen]), images, payload["fold_seed"])
     rows = every[places]
     samples = [manifest.samples[row] for row in rows]

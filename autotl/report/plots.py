@@ -25,8 +25,9 @@ def history(record: RunRecord) -> str | None:
         for stage, colour in _coloured(stages):
             _scatter(axes, [trial for trial in scored if trial.stage == stage], stage, colour)
         # Scores of cross-validation and of a hold-out are on two scales: each has a best of its own.
-        for index, evaluation in enumerate(dict.fromkeys(trial.evaluation for trial in scored)):
-            alike = [trial for trial in scored if trial.evaluation == evaluation]
+        # So have those on a sample of the images.
+        for index, scale in enumerate(dict.fromkeys((trial.evaluation, trial.images) for trial in scored)):
+            alike = [trial for trial in scored if (trial.evaluation, trial.images) == scale]
             steps = _best_so_far(alike, record.larger_is_better)
             if steps:
                 numbers, best = zip(*steps, (alike[-1].number, steps[-1][1]), strict=True)

@@ -21,6 +21,7 @@ class Trial:
 
     number: int
     stage: str
+    images: int | None  # of a sample that it was scored on
     evaluation: str  # cross_validation: the curve is by fold | holdout: by epoch
     state: str  # complete | pruned | failed | running
     score: float | None
@@ -111,6 +112,7 @@ def _trial(event: Json) -> Trial:
         number=event["number"],
         stage=str(event.get("stage", "")),
         evaluation=str(event.get("evaluation", "")),
+        images=event.get("images"),
         state=str(event.get("state", "")),
         score=number_or_none(event.get("score")),
         accuracy=number_or_none(mapping_or_empty(event.get("scores")).get("accuracy")),

@@ -50,7 +50,7 @@ def lower_bound_units(
 
     Args:
         screened: of `screening_multiply_adds`.
-        images: as for the unit.
+        images: that every backbone was screened on.
         final_counts: of the ledger of the final fit, which is that run.
         unit: U in multiplications.
     """
@@ -94,7 +94,8 @@ def summarise(
     """
     unit = unit_multiply_adds(images, multiply_adds)
     cost = cost_units(costs.counts, unit)
-    bound = lower_bound_units(screening_multiply_adds(results), images, final_counts, unit)
+    screened_images = (results[0].get("images") if results else None) or images
+    bound = lower_bound_units(screening_multiply_adds(results), screened_images, final_counts, unit)
     stages = {
         name: {
             "cost_units": _rounded(spent["multiply_adds"] / unit if unit > 0 else None),

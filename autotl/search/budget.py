@@ -70,8 +70,18 @@ def affordable_finalists(context: Context, candidates: Sequence[Mapping[str, Any
     left = budget - context.elapsed() - dearest
     count = 0
     for candidate in candidates:
-        left -= MARGIN * candidate["seconds"]
+        left -= MARGIN * _seconds_again(context, candidate)
         if left < 0.0:
             break
         count += 1
     return count
+
+
+def _seconds_again(context: Context, candidate: Mapping[str, Any]) -> float:
+    """What it took, or what it will take on all images where it was scored on a sample."""
+    seconds = float(candidate["seconds"])
+    if candidate.get("images") is None:
+        return seconds
+    last = context.space.stages[-1]
+    evaluation = context.evaluation(last)
+    return max(seconds, context.forecast.trial_seconds(candidate["config"], evaluation, last.folds, last.repeats))

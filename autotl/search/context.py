@@ -139,6 +139,10 @@ class Context:
             return None
         return stage.images if stage.images < len(self.manifest.rows("train", "val")) else None
 
+    def passed_images(self, stage: Stage) -> int | None:
+        """How many images the frozen network sees for the trials of a stage, where these are not all."""
+        return None if self.shares_stores else self.images(stage)
+
     def next_number(self) -> int:
         self.number += 1
         return self.number

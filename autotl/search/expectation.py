@@ -30,7 +30,7 @@ def expected_seconds(context: Context, trials: Mapping[str, int]) -> dict[str, f
     for stage in context.space.stages:
         configs = _draw(context, stage, trials[stage.name], inherited)
         evaluation, share = context.evaluation(stage), PRUNED_SHARE if stage.prune else 1.0
-        images = context.images(stage)
+        images = context.passed_images(stage)
         expected[stage.name] = stage_seconds(forecast, stage, evaluation, configs, share, images) / slots
         inherited = {config["backbone"]: config for config in reversed(configs)}
         last = configs
@@ -61,5 +61,5 @@ def _draw(
 def _confirm_seconds(context: Context, forecast: Forecast, configs: list[dict[str, Any]]) -> float:
     stage = context.space.stages[-1]
     evaluation = context.evaluation(stage)
-    finalists, images = configs[:FINALISTS], context.images(stage)
-    return sum(forecast.trial_seconds(config, evaluation, stage.folds, stage.repeats, images) for config in finalists)
+    finalists = configs[:FINALISTS]
+    return sum(forecast.trial_seconds(config, evaluation, stage.folds, stage.repeats) for config in finalists)

@@ -54,7 +54,9 @@ def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = 
 
 
 def contenders(candidates: Sequence[dict[str, Any]], metric: str, seed: int) -> list[dict[str, Any]]:
-    """The candidates that may be as good as the best of them, or were scored on other images, in their order."""
+    """The candidates that may be as good as the best of them, or cannot be compared image by image, in their order."""
+    if metric != "log_loss":
+        return list(candidates)
     best, *others = as_finalists(candidates, metric)
     alive = {best.number} | {
         other.number
@@ -80,6 +82,7 @@ def confirm(context: Context, candidates: Sequence[dict[str, Any]], stage: Stage
             "fold_seed": context.seed_for("confirm folds"),
             "prune": False,
             "keeps_weights": True,
+            "images": None,  # all, also where the first fit saw a sample
             "confirms": candidate["number"],
         }
         jobs.append(context.trial_job(stage, number, candidate["config"], **fresh))
@@ -91,7 +94,7 @@ def confirm(context: Context, candidates: Sequence[dict[str, Any]], stage: Stage
         context.costs.add_job(outcome.result["ledger"], outcome.seconds, "confirm")
         folders = [outcome.job.payload["folder"]]
         fits = [outcome.result]
-        if candidate["evaluation"] == evaluation:
+        if candidate["evaluation"] == evaluation and candidate.get("images") is None:
             folders.append(candidate["folder"])
             fits.append(candidate)
         finalist = replace(_average(candidate, folders, fits), folder=outcome.job.payload["folder"])

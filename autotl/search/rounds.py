@@ -19,7 +19,7 @@ from autotl.search.request import METRICS
 from autotl.search.screening import rank_backbones
 from autotl.search.soup import with_soup
 from autotl.search.stages import Deadline, Gate, StageRun
-from autotl.search.study import abandon_running, open_storage, open_study
+from autotl.search.study import EPOCHS, abandon_running, open_storage, open_study
 from autotl.space.schema import Stage
 
 INHERITED = (
@@ -68,11 +68,14 @@ def _run_stages(context: Context) -> Results:
     )
     results: Results = []
     inherited: dict[str, dict[str, Any]] = {}
+    runs: list[StageRun] = []
     is_shut = False
     for index, stage in enumerate(stages):
         if is_shut and stage.gate:  # what trains more than that which did not pay does not pay either
             continue
-        study = open_study(storage, stage, request.metric, context.seed_for(f"stage {stage.name}"))
+        handed = _handed_on(stage, inherited)
+        epochs = min((values["epochs"] for values in handed.values() if "epochs" in values), default=EPOCHS)
+        study = open_study(storage, stage, request.metric, context.seed_for(f"stage {stage.name}"), epochs)
         abandon_running(study)
         context.number = max([context.number, *(trial.user_attrs.get("number", 0) for trial in study.trials)])
         later = sum(list(expected.values())[index + 1 :])
@@ -81,7 +84,7 @@ def _run_stages(context: Context) -> Results:
             stage,
             study,
             _competing(stage, context, results),
-            inherited,
+            handed,
             trials[stage.name],
             _deadline(context, index, results),
             _gate(context, stage, results) if stage.gate else None,
@@ -93,6 +96,17 @@ def _run_stages(context: Context) -> Results:
         is_shut = run.is_shut
         results = results + done
         inherited |= _best_settings(done, request.metric)
+        runs.append(run)
+    return results if request.budget is None else _spend_the_rest(context, runs, results)
+
+
+def _spend_the_rest(context: Context, runs: Sequence[StageRun], results: Results) -> Results:
+    """Time that was kept for later stages, and that these could make nothing of, goes back to those before them."""
+    for run in runs[:-1]:
+        if run.stage.recipe != "probe" and run.is_unfinished():
+            run.deadline = _deadline(context, len(context.space.stages) - 1, results)
+            before = {result["number"] for result in results}
+            results = results + [result for result in run.go_on() if result["number"] not in before]
     return results
 
 
@@ -138,6 +152,14 @@ def _best_settings(results: Results, metric: str) -> dict[str, dict[str, Any]]:
         config = {name: value for name, value in result["config"].items() if name in names}
         best.setdefault(result["config"]["backbone"], config)
     return best
+
+
+def _handed_on(stage: Stage, inherited: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What a stage inherits, by backbone: how to train is of no use to one that does not fine-tune."""
+    left_out = () if stage.recipe == "finetune" else TRAINED
+    return {
+        name: {key: value for key, value in values.items() if key not in left_out} for name, values in inherited.items()
+    }
 
 
 def _on_most_images(results: Results) -> Results:

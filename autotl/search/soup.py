@@ -33,6 +33,7 @@ def with_soup(context: Context, finalists: Sequence[Finalist], chosen: Finalist,
         fold_seed=context.seed_for("confirm folds"),
         members=[each.folder for each in alike],
         kind="soup",
+        images=None,
     )
     outcome = context.dispatcher.run_all([job])[0]
     if outcome.result is None:

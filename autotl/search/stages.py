@@ -18,7 +18,7 @@ from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.hyperparameters import Inquiry, answer, known_values
 from autotl.search.plan import concrete_config, portfolio
-from autotl.search.study import conclude, finished, result_of
+from autotl.search.study import conclude, finished, repeat, result_of, trailing_repeats
 from autotl.space.options import NO_HEADS, Heads, with_defaults
 from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
@@ -61,6 +61,8 @@ class StageRun:
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
         first = portfolio(self.stage, self.context.cheapest_first(self.backbones))
+        self.repeats = trailing_repeats(self.study)
+        self.is_over = self.is_over or self.repeats >= MOST_REPEATS
         if not self.study.trials:
             for params in first:
                 self.study.enqueue_trial(with_defaults(params, self.stage, self.heads))
@@ -79,9 +81,27 @@ class StageRun:
                 if self.waiting:
                     dispatcher.submit(self.waiting.popleft(), slot)
             if not dispatcher.running:
-                return [result_of(trial) for trial in finished(self.study)]
+                return self._end(len(first))
             for outcome in dispatcher.outcomes(self._on_report):
                 self._tell(outcome)
+
+    def _end(self, first: int) -> list[dict[str, Any]]:
+        """The results; a gate that there was no trial left to ask for is asked now, for the stages behind it."""
+        done = [result_of(trial) for trial in finished(self.study)]
+        if self.gate is not None and not self.context.finishes:
+            self.is_shut = not self.gate(done[:first])
+            self.gate = None
+        return done
+
+    def is_unfinished(self) -> bool:
+        """Whether only time kept it from more trials."""
+        ended = self.is_shut or self.repeats >= MOST_REPEATS
+        return not ended and len(finished(self.study)) < self.trials
+
+    def go_on(self) -> list[dict[str, Any]]:
+        """Run it once more, until a later deadline. A gate that it has passed is not asked again."""
+        self.is_over = False
+        return self.run()
 
     def _may_ask(self, first: int) -> bool:
         """Whether there is room for another trial; the gate is asked once the first ones have finished."""
@@ -108,14 +128,14 @@ class StageRun:
         backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         config = known_values(self.study, trial, config)
+        if (known := self._tried(config)) is not None:
+            repeat(self.study, trial, known)
+            self.repeats += 1
+            self.is_over = self.repeats >= MOST_REPEATS
+            return
         stop_at = self._stop_at(config)
         if self.is_over:
             self.study.tell(trial, state=optuna.trial.TrialState.FAIL)  # it never ran, and leaves no record
-            return
-        if (known := self._tried(config)) is not None:  # the sampler learns it again; it counts as no trial
-            self.study.tell(trial, known["score"])
-            self.repeats += 1
-            self.is_over = self.repeats >= MOST_REPEATS
             return
         self.repeats = 0
         number = context.next_number()
@@ -127,8 +147,10 @@ class StageRun:
 
     def _tried(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """What became of the same configuration earlier in this stage: a sampler of few choices repeats itself."""
+        if config in self.configs.values():
+            return {"state": "running"}
         done = (result_of(trial) for trial in finished(self.study))
-        return next((each for each in done if each["state"] == "complete" and each.get("asked") == config), None)
+        return next((each for each in done if each["state"] != "failed" and each.get("asked") == config), None)
 
     def _stop_at(self, config: Mapping[str, Any]) -> float | None:
         """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer."""
@@ -136,7 +158,11 @@ class StageRun:
         if deadline is None:
             return None
         seconds = context.forecast.trial_seconds(
-            config, context.evaluation(self.stage), self.stage.folds, self.stage.repeats, context.images(self.stage)
+            config,
+            context.evaluation(self.stage),
+            self.stage.folds,
+            self.stage.repeats,
+            context.passed_images(self.stage),
         )
         has_answer = bool(self.inherited) or self.best() is not None
         self.is_over = has_answer and context.elapsed() + seconds > deadline
@@ -176,7 +202,7 @@ class StageRun:
             record["config"] = {**record["config"], **outcome.result.get("settled", {})}
             record |= _completed(outcome.result)
             self.context.costs.add_job(outcome.result["ledger"], outcome.seconds, self.stage.name)
-            self.context.forecast.pay(config, self.context.images(self.stage))
+            self.context.forecast.pay(config, self.context.passed_images(self.stage))
             self.errors.clear()
         else:
             assert outcome.failure is not None

@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from autotl.search.plan import stage_choices
 from autotl.search.request import METRICS
+from autotl.space.parameters import ends
 from autotl.space.schema import Stage
 
 STARTUP_TRIALS = 6
@@ -27,13 +27,22 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(f"sqlite:///{path}")
 
 
-def open_study(storage: optuna.storages.RDBStorage, stage: Stage, metric: str, seed: int) -> optuna.Study:
+def open_study(
+    storage: optuna.storages.RDBStorage, stage: Stage, metric: str, seed: int, epochs: int = EPOCHS
+) -> optuna.Study:
     """The study of one stage, new or as far as it has come.
 
     TPE models the good and the bad trials apart, parameters of one branch of the space together; a fresh seed on
     resuming keeps it from repeating its first draws. Pruning is one bracket of successive halving (Jamieson and
     Talwalkar, https://arxiv.org/abs/1502.07943): only the best third goes on after a fifth of the epochs, and again
-    after three fifths. Hyperband's brackets would each need ten trials before the sampler learns anything.
+    after three times as many. Hyperband's brackets would each need ten trials before the sampler learns anything.
+
+    Args:
+        storage: of `open_storage`.
+        stage: names the study.
+        metric: what is optimised.
+        seed: of the sampler.
+        epochs: of a trial, where the stage does not say.
     """
     study = optuna.create_study(
         storage=storage,
@@ -48,14 +57,17 @@ def open_study(storage: optuna.storages.RDBStorage, stage: Stage, metric: str, s
         study.sampler = optuna.samplers.TPESampler(
             seed=seed + done, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True
         )
-    study.pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=_first_rung(stage), reduction_factor=KEPT_ONE_IN)
+    study.pruner = optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=_first_rung(stage, epochs), reduction_factor=KEPT_ONE_IN
+    )
     return study
 
 
-def _first_rung(stage: Stage) -> int:
+def _first_rung(stage: Stage, epochs: int) -> int:
     """Epochs before the first comparison: a fifth of those of the stage's shortest trial."""
-    choices = stage_choices(stage, "epochs") or [stage.epochs or EPOCHS]
-    return math.ceil(FIRST_RUNG * float(min(choices)))
+    searched = {str(name): item for name, item in stage.parameters.items()}.get("epochs")
+    shortest = min(map(float, ends(searched))) if searched is not None else stage.epochs or epochs
+    return math.ceil(FIRST_RUNG * shortest)
 
 
 def abandon_running(study: optuna.Study) -> int:
@@ -94,3 +106,21 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 def result_of(trial: FrozenTrial) -> dict[str, Any]:
     """What `conclude` kept of a trial: number, stage, state, score, config, seconds, ..."""
     return dict(trial.user_attrs[RESULT])
+
+
+def repeat(study: optuna.Study, trial: Trial, known: dict[str, Any]) -> None:
+    """Tell the sampler again what became of a configuration. It is no trial that counts, and leaves no record."""
+    if known["state"] == "complete":
+        study.tell(trial, known["score"])
+    else:
+        study.tell(trial, state=TrialState.PRUNED)
+
+
+def trailing_repeats(study: optuna.Study) -> int:
+    """How many repeats stand at the end of a study, one after the other."""
+    count = 0
+    for trial in reversed(study.get_trials(deepcopy=False)):
+        if RESULT in trial.user_attrs or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            break
+        count += 1
+    return count

@@ -26,7 +26,7 @@ class Stage(BaseModel):
             only where it surely cannot pay.
         keep_backbones: from the stage before, only the best so many backbones compete; None keeps all.
         epochs: of each trial, where it is not a parameter; None leaves it to the recipe.
-        prune: whether trials behind the median are stopped early.
+        prune: whether trials that fall behind are stopped early, by successive halving.
         parameters: what varies; `HEAD.option` is an option of a head, which is searched in the head's own range unless
             the file writes another.
         first: configurations tried before any is sampled; what one leaves open is sampled.

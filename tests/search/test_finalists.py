@@ -132,3 +132,4 @@ def test_only_what_may_be_as_good_as_the_best_is_looked_at_again(fitted):
     assert numbers(contenders(candidates, "log_loss", 0)) == [1, 2, 3]
     assert numbers(contenders(candidates[3:], "log_loss", 0)) == [4]
     assert numbers(contenders([*candidates[:1], fitted(5, "e", good[:30] - 0.3, 1)], "log_loss", 0)) == [1, 5]
+    assert numbers(contenders(candidates, "accuracy", 0)) == [1, 2, 3, 4]  # log-loss does not decide

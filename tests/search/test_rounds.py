@@ -95,11 +95,12 @@ def test_what_was_scored_on_a_sample_ranks_backbones_and_no_more(make_context, m
     result = run_rounds(context)
     *screened, last = of_kind(context, "trial")
     assert [trial["images"] for trial in screened] == [15, 15]
-    assert {trial["scores"]["n"] for trial in screened} == {15}
+    (seen,) = {trial["scores"]["n"] for trial in screened}
+    assert 15 <= seen < last["scores"]["n"]  # of every class and split at least five, where there are so many
     assert (last["images"], last["scores"]["n"]) == (None, len(context.manifest.rows("train", "val")))
     assert result["best"]["trial"] == last["number"]
     # a pass of each over the sample, then one of the best over all
-    assert context.costs.counts["forwarded/pooled"] == 2 * 15 + last["scores"]["n"]
+    assert context.costs.counts["forwarded/pooled"] == 2 * seen + last["scores"]["n"]
 
 
 def test_an_ensemble_needs_all_images_from_the_beginning(make_context, make_space):
@@ -107,6 +108,18 @@ def test_an_ensemble_needs_all_images_from_the_beginning(make_context, make_spac
     assert make_context(space).images(space.stages[0]) == 15
     assert make_context(space, ensemble=True).images(space.stages[0]) is None
     assert make_context(space).images(space.stages[1]) is None
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("evaluation", ["cross_validation", "holdout"])
+def test_a_search_that_saw_a_sample_alone_is_confirmed_on_all_images(make_context, make_space, features, evaluation):
+    (stage,) = SPACE.split("[[stage]]")[1:2]
+    text = "[[stage]]" + stage.replace('name = "screen"', 'name = "screen"\nimages = 15')
+    context = make_context(make_space(text.replace('"cross_validation"', f'"{evaluation}"')), cache=features, seed=3)
+    result = run_rounds(context)
+    (confirmed,) = {event["scores"]["n"] for event in of_kind(context, "confirm")}
+    split = ("train", "val") if evaluation == "cross_validation" else ("val",)
+    assert result["validation"]["n"] == confirmed == len(context.manifest.rows(*split))
 
 
 @pytest.mark.keras
@@ -120,3 +133,13 @@ def test_behind_a_shut_gate_no_other_gated_stage_begins(make_context, make_space
     assert [trial["stage"] for trial in of_kind(context, "trial")] == ["screen", "screen", "probe", "tail"]
     (verdict,) = of_kind(context, "gate")
     assert (verdict["stage"], verdict["passed"]) == ("tail", False)
+
+
+@pytest.mark.keras
+def test_a_gate_counts_where_no_trial_is_left_to_ask_it_for(make_context, make_space, features):
+    gated = SPACE.split("[[stage]]")[2] + "[[stage.first]]\npenalty = 1.0\n"
+    gated = gated.replace("[1e-3, 1e-2]", "[1e-3, 1.0]").replace("keep_backbones", "gate = 0.9\nkeep_backbones")
+    stages = [SPACE, gated.replace('"probe"', '"tail"', 1), gated.replace('"probe"', '"deeper"', 1)]
+    context = make_context(make_space("[[stage]]".join(stages)), cache=features, seed=3)
+    run_rounds(context)
+    assert [trial["stage"] for trial in of_kind(context, "trial")] == ["screen", "screen", "probe", "tail"]

@@ -119,6 +119,18 @@ def test_nothing_is_asked_for_after_the_deadline(context, stage_run):
 
 
 @pytest.mark.keras
+def test_a_stage_that_time_ended_goes_on_when_there_is_more(context, stage_run):
+    asked = []
+    run = stage_run(gate=lambda results: asked.append(len(results)) or True)
+    run.deadline = lambda best: None if best is None else 0.0
+    assert [result["number"] for result in run.run()] == [1]
+    assert run.is_unfinished()
+    run.deadline = lambda best: None
+    assert [result["number"] for result in run.go_on()] == [1, 2, 3]
+    assert (asked, run.is_unfinished()) == ([1], False)
+
+
+@pytest.mark.keras
 def test_the_very_first_trial_is_run_however_late_it_is(stage_run):
     assert [result["number"] for result in stage_run(deadline=0.0).run()] == [1]
 

@@ -6,7 +6,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from autotl.search.study import abandon_running, conclude, finished, open_storage, open_study, result_of
+from autotl.search.study import (
+    abandon_running,
+    conclude,
+    finished,
+    open_storage,
+    open_study,
+    repeat,
+    result_of,
+    trailing_repeats,
+)
 from autotl.space.schema import Stage
 
 
@@ -192,6 +201,23 @@ def test_the_first_comparison_comes_after_a_fifth_of_the_epochs(path, epochs, ru
             trial.report(value, step)
             last.append((value, step, trial.should_prune()))
     assert next(step for value, step, ends in last if ends) == rung
+
+
+def test_epochs_that_are_searched_or_inherited_decide_too(path):
+    searched = Stage(name="a", recipe="finetune", trials=1, parameters={"epochs": {"integer": [30, 60]}})
+    storage = open_storage(path)
+    pruners = [open_study(storage, stage, "log_loss", 0, 8).pruner for stage in (searched, stage_called("b"))]
+    assert [pruner._min_resource for pruner in pruners] == [6, 2]
+
+
+def test_repeats_at_the_end_of_a_study_are_counted_by_a_later_driver_too(path, study):
+    record, _ = end(study, score=0.5)
+    for known in (record, {"state": "pruned"}, {"state": "running"}):
+        repeat(study, ask(study), known)
+    assert trailing_repeats(reopened(path)) == 3
+    assert len(finished(reopened(path))) == 1
+    end(study, score=0.4)
+    assert trailing_repeats(study) == 0
 
 
 def test_only_the_best_third_goes_on(path):
