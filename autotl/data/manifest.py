@@ -2,13 +2,12 @@
 
 import csv
 import hashlib
-import io
 import json
 import secrets
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 
@@ -72,15 +71,13 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write as CSV with one comment line of JSON on top, atomically. `read` gives back an equal manifest."""
         header = {"autotl_manifest": FORMAT_VERSION, "root": self.root, "classes": self.classes}
-        text = io.StringIO(newline="")
-        text.write(_MARK + json.dumps(header) + "\r\n")
-        writer = csv.writer(text)
-        writer.writerow(_COLUMNS)
-        for sample in self.samples:
-            writer.writerow([sample.path, self.classes[sample.label], sample.split, sample.group, sample.sha256])
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        # File names on Linux are bytes; those that are not UTF-8 come as surrogates and must survive the round trip.
-        temporary.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
+        with _open(temporary, "w") as file:
+            file.write(_MARK + json.dumps(header) + "\r\n")
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            for sample in self.samples:
+                writer.writerow([sample.path, self.classes[sample.label], sample.split, sample.group, sample.sha256])
         temporary.replace(path)
 
     @classmethod
@@ -91,21 +88,28 @@ class Manifest:
             DataError: The file is missing, is no manifest, or is damaged.
         """
         try:
-            text = path.read_bytes().decode("utf-8", "surrogateescape")
-            first, _, rest = text.partition("\r\n")
-            header = json.loads(first.removeprefix(_MARK))
-            if header["autotl_manifest"] != FORMAT_VERSION:
-                raise ValueError(f"format {header['autotl_manifest']}, expected {FORMAT_VERSION}")
-            classes = tuple(header["classes"])
-            index = {name: number for number, name in enumerate(classes)}
-            rows = csv.reader(io.StringIO(rest, newline=""))
-            if next(rows) != _COLUMNS:
-                raise ValueError("other columns")
-            return cls(header["root"], classes, tuple(_sample(row, index) for row in rows))
+            with _open(path, "r") as file:
+                header = json.loads(file.readline().removeprefix(_MARK))
+                if header["autotl_manifest"] != FORMAT_VERSION:
+                    raise ValueError(f"format {header['autotl_manifest']}, expected {FORMAT_VERSION}")
+                classes = tuple(header["classes"])
+                index = {name: number for number, name in enumerate(classes)}
+                rows = csv.reader(file)
+                if next(rows) != _COLUMNS:
+                    raise ValueError("other columns")
+                return cls(header["root"], classes, tuple(_sample(row, index) for row in rows))
         except (OSError, ValueError, KeyError, TypeError, StopIteration, csv.Error) as error:
             raise DataError(
                 f"A manifest is written by autotl; {path} cannot be read as one ({error}). Run the check anew."
             ) from error
+
+
+def _open(path: Path, mode: Literal["r", "w"]) -> TextIO:
+    """Row by row, and never as one text: an index of many images is read and written by every process.
+
+    File names on Linux are bytes; those that are not UTF-8 come as surrogates and must survive the round trip.
+    """
+    return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _sample(row: list[str], index: dict[str, int]) -> Sample:

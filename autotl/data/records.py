@@ -82,18 +82,25 @@ def find_records(cache: Cache, key: str, names: Sequence[str]) -> list[Record] |
     if folder is None:
         return None
     try:
-        rows: list[dict[str, Any]] = json.loads((folder / _FILE).read_text())
-        records = [Record(**{**row, "notes": tuple(row.get("notes", ()))}) for row in rows]
+        # each row becomes a record at once: as dictionaries they would take several times as much
+        records: list[Record] = json.loads((folder / _FILE).read_text(), object_hook=_record)
     except (OSError, ValueError, TypeError):
         return None  # evicted just now, or damaged: the pass is made anew
-    return records if len(records) == len(names) else None
+    return records if isinstance(records, list) and len(records) == len(names) else None
+
+
+def _record(row: dict[str, Any]) -> Record:
+    return Record(**{**row, "notes": tuple(row.get("notes", ()))})
 
 
 def keep_records(cache: Cache, key: str, records: Sequence[Record]) -> None:
     """Publish the result of a pass. Empty fields are left out: a million records are still one moderate file."""
     with cache.building("scans") as folder:
-        rows = [{name: value for name, value in asdict(record).items() if value} for record in records]
-        (folder / _FILE).write_text(json.dumps(rows, separators=(",", ":")))
+        with (folder / _FILE).open("w") as file:
+            for number, record in enumerate(records):
+                row = {name: value for name, value in asdict(record).items() if value}
+                file.write(("," if number else "[") + json.dumps(row, separators=(",", ":")))
+            file.write("]" if records else "[]")
         cache.publish("scans", key, folder)
 
 
