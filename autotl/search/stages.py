@@ -16,6 +16,7 @@ from autotl.errors import AutotlError, PluginError
 from autotl.execution.protocol import Failed, Job
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
+from autotl.search.forecast import PRUNED_SHARE
 from autotl.search.hyperparameters import Inquiry, answer, known_values
 from autotl.search.plan import concrete_config, portfolio
 from autotl.search.study import conclude, finished, repeat, result_of, trailing_repeats
@@ -164,6 +165,8 @@ class StageRun:
             self.stage.repeats,
             context.passed_images(self.stage),
         )
+        if self.stage.prune and self.best() is not None:
+            seconds *= PRUNED_SHARE  # most end early, and none goes on for long after the deadline
         has_answer = bool(self.inherited) or self.best() is not None
         self.is_over = has_answer and context.elapsed() + seconds > deadline
         return context.clock_time(deadline)
