@@ -88,6 +88,7 @@ def _run_stages(context: Context) -> Results:
             trials[stage.name],
             _deadline(context, index, results),
             _gate(context, stage, results) if stage.gate else None,
+            _rival(context, stage, results),
             context.heads,
             expected_seconds=expected[stage.name],
             later_seconds=later,
@@ -125,12 +126,23 @@ def _gate(context: Context, stage: Stage, before: Results) -> Gate:
         known, tuned = as_finalists(_on_most_images(before), metric)[:1], as_finalists(first, metric)[:1]
         verdict = judge(known[0], tuned[0], context.seed_for("gate"), least) if known and tuned else None
         if verdict is None:
+            if first and not tuned:
+                context.tell(
+                    "note", message=f"the default of the stage {stage.name} fell behind; the stage ends with it"
+                )
             return bool(tuned)
         context.log("gate", stage=stage.name, **verdict.to_json())
         context.tell("note", message=verdict.describe())
         return verdict.passed
 
     return decide
+
+
+def _rival(context: Context, stage: Stage, before: Results) -> dict[str, Any] | None:
+    """What the default of a stage that asks for good odds must beat from its first fold on."""
+    if stage.gate is True or stage.gate < 0.5:
+        return None
+    return next(iter(pick_finalists(_on_most_images(before), context.request.metric, 1)), None)
 
 
 def _competing(stage: Stage, context: Context, results: Results) -> list[str]:

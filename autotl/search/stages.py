@@ -17,6 +17,7 @@ from autotl.execution.protocol import Failed, Job
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
+from autotl.search.gate import falls_behind
 from autotl.search.hyperparameters import Inquiry, answer, known_values
 from autotl.search.plan import concrete_config, portfolio
 from autotl.search.study import conclude, finished, repeat, result_of, trailing_repeats
@@ -46,6 +47,7 @@ class StageRun:
     trials: int
     deadline: Deadline = never  # asked again and again: what must be kept for the end depends on the best trial
     gate: Gate | None = None  # decides after the portfolio whether the stage goes on
+    rival: Mapping[str, Any] | None = None  # the record that the first configuration must beat on its first fold
     heads: Heads = field(default_factory=lambda: NO_HEADS)  # the records of the heads that the stage chooses from
     asked: dict[str, Trial] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -177,7 +179,13 @@ class StageRun:
             self.steps[job.id] = step
             trial.report(value, step)
         self.context.tell("epoch", number=trial.user_attrs["number"], step=step, value=value)
-        return self._is_late() or (self.stage.prune and trial.should_prune())
+        return self._is_late() or self._is_beaten(job, step, value) or (self.stage.prune and trial.should_prune())
+
+    def _is_beaten(self, job: Job, step: int, value: float) -> bool:
+        if self.gate is None or self.rival is None:
+            return False
+        sign = 1 if self.study.direction == optuna.study.StudyDirection.MINIMIZE else -1
+        return falls_behind(self.rival, self.configs[job.id], step, value, sign)
 
     def _tell(self, outcome: Outcome) -> None:
         if outcome.result is not None and "needs" in outcome.result:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from autotl.search.bootstrap import chance_of_less, resampled_means
 from autotl.search.finalists import Finalist
-from autotl.search.gate import WORTHWHILE, judge
+from autotl.search.gate import WORTHWHILE, falls_behind, judge
 
 NOISE = np.random.default_rng(0).normal(0.0, 0.3, 400)
 
@@ -66,6 +66,31 @@ def test_a_stage_may_ask_for_better_odds():
     assert not uncertain.passed
     assert 0.025 < uncertain.chance < 0.5
     assert judge(known, finalist(0.8 + NOISE[::-1]), seed=0, least=0.5).passed
+
+
+RIVAL = {"config": {"epochs": 2}, "curve": [1.3, 1.2, 1.1, 1.0]}  # two epochs of the first fold, then two folds
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "sign", "behind"),
+    [
+        (2, 9.0, 1, False),  # an epoch: deeper training begins worse
+        (3, 1.2, 1, True),
+        (3, 1.0, 1, False),
+        (4, 9.0, 1, False),
+        (3, 1.2, -1, False),  # of an accuracy, more is better
+        (3, 1.0, -1, True),
+    ],
+)
+def test_a_default_that_is_no_better_on_its_first_fold_is_stopped_there(step, value, sign, behind):
+    assert falls_behind(RIVAL, {"epochs": 2}, step, value, sign) is behind
+
+
+@pytest.mark.parametrize(
+    "other", [{"config": {"epochs": 3}, "curve": [1.0] * 5}, {"config": {}}, {**RIVAL, "curve": [1.0]}]
+)
+def test_rivals_that_were_scored_in_other_steps_stop_nothing(other):
+    assert not falls_behind(other, {"epochs": 2}, 3, 9.0, 1)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=30), st.integers(0, 100))
