@@ -56,8 +56,8 @@ def stage_deadline(context: Context, index: int, best: Mapping[str, Any] | None)
         reserve = max(finish, min(FINISH_SHARE * budget, finish + FINALISTS * best["seconds"]))
     available = max(0.0, budget - reserve)
     stages = context.space.stages
-    if index == len(stages) - 1:
-        return available
+    if index == len(stages) - 1 or (best is not None and best.get("images") is not None):
+        return available  # what is known is from a sample: nothing is worth more than a look at all images
     return available * (FROZEN_SHARE if stages[index].recipe == "probe" else TRAINED_SHARE)
 
 

@@ -103,8 +103,8 @@ def _run_stages(context: Context) -> Results:
 
 def _spend_the_rest(context: Context, runs: Sequence[StageRun], results: Results) -> Results:
     """Time that was kept for later stages, and that these could make nothing of, goes back to those before them."""
-    for run in runs[:-1]:
-        if run.stage.recipe != "probe" and run.is_unfinished():
+    for run in reversed(runs[:-1]):
+        if run.stage.images is None and run.is_unfinished():
             run.deadline = _deadline(context, len(context.space.stages) - 1, results)
             before = {result["number"] for result in results}
             results = results + [result for result in run.go_on() if result["number"] not in before]
@@ -187,6 +187,8 @@ def _candidates(context: Context, results: Results) -> Results:
     if not any(result["state"] == "complete" for result in results):  # time was up in the first trial
         cut_short = [result for result in results if result["state"] == "pruned" and result["score"] is not None]
         results = [{**result, "state": "complete"} for result in cut_short]
+    if all(result.get("images") is not None for result in results):  # each backbone more is a pass over all images
+        return pick_finalists(results, metric, 1)
     evaluation = context.evaluation(last)
     if all(result["evaluation"] == evaluation for result in results):  # one scale: simply the best of all
         return pick_finalists(results, metric)

@@ -92,6 +92,13 @@ def test_stages_that_train_have_more_than_those_on_frozen_features(make_context)
     assert deadlines == pytest.approx([75 * FROZEN_SHARE, 75 * TRAINED_SHARE, 75])
 
 
+def test_after_a_sample_the_next_stage_may_use_all_that_there_is(make_context):
+    context = make_context(space_of([1, 1, 1]), budget=100.0)
+    best = {"config": {"backbone": "b", "recipe": "probe", "image_size": 32}, "seconds": 1.0}
+    shared = stage_deadline(context, 1, best)
+    assert stage_deadline(context, 1, {**best, "images": 500}) == pytest.approx(shared / FROZEN_SHARE)
+
+
 def test_a_single_stage_may_use_all_but_the_finish(make_context):
     context = make_context(space_of([1]), budget=100.0)
     assert stage_deadline(context, 0, None) == pytest.approx(100 * (1 - FINISH_SHARE))
