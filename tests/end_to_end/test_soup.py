@@ -26,23 +26,6 @@ image_size = { choice = [32] }
 penalty = { choice = [10.0] } # a head that knows nothing but how frequent each class is
 
 [[stage]]
-name = "wild"
-recipe = "finetune"
-trials = 3
-gate = true
-evaluation = "cross_validation"
-folds = 2
-epochs = 2
-[stage.parameters]
-freeze_depth = { choice = [0.8] }
-batch_size = { choice = [16] }
-head_rate = { choice = [100.0] }
-tail_rate = { choice = [100.0] }
-[[stage.first]]
-head_rate = 100.0
-tail_rate = 100.0
-
-[[stage]]
 name = "calm"
 recipe = "finetune"
 trials = 4
@@ -80,6 +63,23 @@ layer_decay = 1.0
 mixup = 0.0
 ema = "off"
 balance = "sampling"
+
+[[stage]]
+name = "wild"
+recipe = "finetune"
+trials = 3
+gate = true
+evaluation = "cross_validation"
+folds = 2
+epochs = 2
+[stage.parameters]
+freeze_depth = { choice = [0.8] }
+batch_size = { choice = [16] }
+head_rate = { choice = [100.0] }
+tail_rate = { choice = [100.0] }
+[[stage.first]]
+head_rate = 100.0
+tail_rate = 100.0
 """
 
 
@@ -104,7 +104,7 @@ def of_stage(found, name):
 
 
 def test_the_gate_shuts_on_a_fine_tuning_that_is_surely_worse_and_opens_for_one_that_may_be_better(found):
-    shut, opened = [event for event in found.events if event["kind"] == "gate"]
+    opened, shut = [event for event in found.events if event["kind"] == "gate"]
     assert (shut["passed"], opened["passed"]) == (False, True)
     assert shut["high"] < 0.01 <= opened["high"]
     assert len(of_stage(found, "wild")) == 1
