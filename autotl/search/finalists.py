@@ -18,7 +18,7 @@ from autotl.search.request import METRICS
 from autotl.space.schema import Stage
 
 FINALISTS = 3
-HARDLY = 0.1  # the probability of being no worse than the best below which a second look would change nothing
+WORTH_A_LOOK = 0.1  # the probability of being no worse than the best below which a second look would change nothing
 CHEAPER = 0.9  # a model counts as cheaper when it takes less than this share of the other's multiplications
 SMALLEST_PROBABILITY = 1e-7
 
@@ -61,7 +61,7 @@ def contenders(candidates: Sequence[dict[str, Any]], metric: str, seed: int) -> 
     alive = {best.number} | {
         other.number
         for other in others
-        if not np.array_equal(other.rows, best.rows) or 1.0 - chance_of_less(best.losses - other.losses, seed) >= HARDLY
+        if not np.array_equal(other.rows, best.rows) or 1.0 - chance_of_less(best.losses - other.losses, seed) >= WORTH_A_LOOK
     }
     return [candidate for candidate in candidates if candidate["number"] in alive]
 

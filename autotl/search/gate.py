@@ -15,7 +15,7 @@ from autotl.search.bootstrap import resampled_means
 from autotl.search.finalists import Finalist
 
 WORTHWHILE = 0.01  # nats of log-loss: a smaller gain is none
-HARDLY = 0.025  # the probability of a worthwhile gain below which it surely cannot pay
+LEAST_CHANCE = 0.025  # the probability of a worthwhile gain below which it surely cannot pay
 
 
 class Verdict(NamedTuple):
@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in self._asdict().items()}
 
 
-def judge(known: Finalist, tuned: Finalist, seed: int, least: float = HARDLY) -> Verdict | None:
+def judge(known: Finalist, tuned: Finalist, seed: int, least: float = LEAST_CHANCE) -> Verdict | None:
     """Compare a stage's default configuration with the best one before it, on the images that both have scored.
 
     Args:

@@ -13,7 +13,7 @@ from autotl.search.ensemble import with_ensemble
 from autotl.search.expectation import expected_seconds
 from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, pick_finalists
 from autotl.search.finish import deliver, delivered_before, fit_final
-from autotl.search.gate import HARDLY, judge
+from autotl.search.gate import LEAST_CHANCE, judge
 from autotl.search.plan import allowed_backbones
 from autotl.search.request import METRICS
 from autotl.search.screening import rank_backbones
@@ -119,7 +119,7 @@ def _deadline(context: Context, index: int, before: Results) -> Deadline:
 
 def _gate(context: Context, stage: Stage, before: Results) -> Gate:
     """Whether the best of the first trials of a stage may be better than the best of the stages before."""
-    least = HARDLY if stage.gate is True else float(stage.gate)
+    least = LEAST_CHANCE if stage.gate is True else float(stage.gate)
 
     def decide(first: Sequence[Mapping[str, Any]]) -> bool:
         metric = context.request.metric
