@@ -61,7 +61,8 @@ def contenders(candidates: Sequence[dict[str, Any]], metric: str, seed: int) -> 
     alive = {best.number} | {
         other.number
         for other in others
-        if not np.array_equal(other.rows, best.rows) or 1.0 - chance_of_less(best.losses - other.losses, seed) >= WORTH_A_LOOK
+        if not np.array_equal(other.rows, best.rows)
+        or 1.0 - chance_of_less(best.losses - other.losses, seed) >= WORTH_A_LOOK
     }
     return [candidate for candidate in candidates if candidate["number"] in alive]
 
