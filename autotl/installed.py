@@ -15,6 +15,7 @@ from autotl.entry_points import (
     list_entries,
 )
 from autotl.errors import UsageError
+from autotl.execution.executors import KIND as EXECUTOR
 from autotl.heads.registry import KIND as HEAD
 
 SOURCE = Kind("backbone source", SOURCES_GROUP)
@@ -23,7 +24,7 @@ CHECKED = (BACKBONE, HEAD)
 KINDS = (
     *CHECKED,
     SOURCE,
-    Kind("executor", "autotl.executors"),
+    EXECUTOR,
     Kind("exporter", "autotl.exporters"),
     Kind("data set", "autotl.datasets"),
     Kind("logger", "autotl.loggers"),

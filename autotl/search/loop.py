@@ -10,8 +10,7 @@ from autotl.data.check import Checked, check_dataset
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, default_cache, default_max_bytes
 from autotl.errors import Interrupted
-from autotl.execution.devices import plan_slots
-from autotl.execution.local import LocalExecutor
+from autotl.execution.executors import Slots, open_executor
 from autotl.execution.protocol import Executor
 from autotl.runs.directory import Run, create_run, lock_run, open_run
 from autotl.runs.events import append_event, read_events
@@ -57,7 +56,7 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     space, backbones = _open_space(request, request.space, on_event)
     heads = resolve_heads(space)
     cache = _open_cache(request)
-    executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
+    executor = _open_executor(request)
     try:
         executor.warm(JOBS_MODULE)  # worker and driver start up side by side
         checked = _check_data(request, image_sizes(space.stages[0], backbones), cache, executor, on_event)
@@ -96,7 +95,7 @@ def resume_search(path: Path, on_event: OnEvent, *, finishes: bool = False) -> d
     request = read_request(read_json(run.request_path))
     space, backbones = _open_space(request, str(run.path / "space.toml"), on_event, thaw(run))
     plugins = Plugins(backbones, resolve_heads(space))
-    executor = LocalExecutor(plan_slots(request.jobs, request.gpus))
+    executor = _open_executor(request)
     try:
         manifest = Manifest.read(run.manifest_path)
         cache = _open_cache(request)
@@ -122,6 +121,11 @@ def _open_space(
     backbones = resolve_backbones(names, request.accept_licences, tell) if frozen is None else frozen
     check_recipes(space, backbones)
     return space, backbones
+
+
+def _open_executor(request: SearchRequest) -> Executor:
+    wanted = Slots(request.jobs, request.gpus, request.gpu_share, request.executor_address)
+    return open_executor(request.executor, wanted)
 
 
 def _open_cache(request: SearchRequest) -> Cache:

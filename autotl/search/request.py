@@ -36,6 +36,9 @@ class SearchRequest:
     cv_test: int | None = None
     jobs: int | None = None
     gpus: str = "all"
+    gpu_share: float = 1.0
+    executor: str = "local"
+    executor_address: str | None = None
     out: str | None = None
     cache_dir: str | None = None
 
@@ -59,6 +62,10 @@ def check_request(request: SearchRequest) -> SearchRequest:
         raise UsageError(f"Nested cross-validation has 2 to 20 parts, not {request.cv_test}. Give --cv-test 5, say.")
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")
+    if not 0.0 < request.gpu_share <= 1.0:
+        raise UsageError(
+            f"A job's share of a GPU is above 0 and at most 1, not {request.gpu_share:g}. Give --gpu-share 0.5."
+        )
     if not 0 <= request.seed < 2**31:
         raise UsageError(f"A seed is a whole number from 0 to 2147483647, not {request.seed}.")
     if request.normalisation is not None and not any(is_path(name) for name in request.backbones):
