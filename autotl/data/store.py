@@ -11,16 +11,18 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 MAX_BYTES = 50 * 10**9
 MAX_SHARE_OF_FREE_DISK = 0.2
+SAY_SECONDS = 60.0
 _TEMPORARY = ".tmp-"
 _TRASH = ".trash-"
 _LOCKS = ".locks"
@@ -101,11 +103,22 @@ class Cache:
 
     @contextmanager
     def lock(self, kind: str, key: str) -> Iterator[None]:
-        """One producer a key at a time; freed by the kernel when its holder dies."""
+        """One producer a key at a time; freed by the kernel when its holder dies.
+
+        Whoever waits says so now and then: to the driver, a job that is silent and does nothing hangs.
+        """
         folder = self.root / _LOCKS
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{kind}-{key}"):
+        lock = FileLock(folder / f"{kind}-{key}", timeout=SAY_SECONDS)
+        while not lock.is_locked:
+            try:
+                lock.acquire()
+            except Timeout:
+                print(f"waits for another process, which makes {kind} {key}", file=sys.stderr)
+        try:
             yield
+        finally:
+            lock.release()
 
     def evict(self, keep: Path | None = None) -> int:
         """Remove the least recently used entries until the rest fit into `max_bytes`; `keep` stays in any case.

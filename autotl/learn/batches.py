@@ -1,6 +1,6 @@
 """Batches of images for Keras's own training loop, read from the ImageStore as they are needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -42,6 +42,22 @@ class ImageBatches(keras.utils.PyDataset):  # type: ignore[misc]
     @property
     def batch_size(self) -> int:
         return min(self._batch_size(), len(self._index))
+
+    @property
+    def position(self) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """The order of the images now, and the state of the generator that draws the orders to come."""
+        return self._order, {} if self._generator is None else self._generator.bit_generator.state
+
+    def go_to(self, order: np.ndarray, generator: Mapping[str, Any]) -> None:
+        """Be where another object with the same arguments was."""
+        self._order = order
+        if self._generator is not None:
+            self._generator.bit_generator.state = generator
+
+    @property
+    def variables(self) -> list[Any]:
+        """The random states of the augmentation."""
+        return [] if self._augment is None else list(self._augment.variables)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self._index), self.batch_size)

@@ -44,6 +44,12 @@ class Sources:
     ledger: Ledger
     shares: bool = False
     """Whether stores hold all images of the manifest, so that searches of other rows read the same ones."""
+    micro_batch: int | None = None
+    """How many images may go through a network at a time, where there is memory for no more."""
+
+    def at_most(self, batch: int) -> int:
+        """So many images at a time as a batch has, or as memory allows."""
+        return batch if self.micro_batch is None else min(batch, self.micro_batch)
 
     @property
     def stored(self) -> tuple[int, ...]:
@@ -170,7 +176,9 @@ def _compute(sources: Sources, wanted: Mapping[Tap, str], view: View) -> dict[Ta
         with ledger.phase("decode"):
             images = open_images(sources.manifest, one.image_size, sources.cache)
         inputs[None] = Rows(images, np.asarray(sources.stored))
-    with ledger.phase("forward"), closing(run_pass(stretches, inputs, see, batch_size(one.image_size))) as batches:
+    batch = batch_size(one.image_size)
+    passes = run_pass(stretches, inputs, see, batch, sources.at_most(batch))
+    with ledger.phase("forward"), closing(passes) as batches:
         stores = _write(sources.cache, wanted, headers, batches)
     count, traces = len(sources.stored), len(network.parts) - parts + (view.strength > 0.0)
     if traces:

@@ -9,6 +9,7 @@ never runs again; without one (nothing frozen), and where a last fit can afford 
 step.
 """
 
+import math
 from bisect import bisect_left
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +20,9 @@ import numpy as np
 from autotl.backbones.cuts import Cut
 from autotl.backbones.graph import calls, flatten, weights_of
 from autotl.data.images import open_images
+from autotl.learn.checkpoints import FROM_THE_START, Resume
 from autotl.learn.config import TrialConfig
+from autotl.learn.examples import Examples
 from autotl.learn.features import cut_features, prepare_features
 from autotl.learn.forward import as_float
 from autotl.learn.heads import build_head
@@ -28,7 +31,7 @@ from autotl.learn.networks import Network, borrow_network, cut_network, multiply
 from autotl.learn.pooling import pool
 from autotl.learn.probe import architecture, fit_head
 from autotl.learn.task import Task
-from autotl.learn.training import Examples, OnEpoch, ShouldStop, Trainable, compile_trainable, train
+from autotl.learn.training import PREDICT_BATCH, OnEpoch, ShouldStop, Trainable, compile_trainable, train
 from autotl.learn.views import PLAIN, live_layers, policy_views
 
 HEAD_RATE = 5e-3  # for a head that is trained: a linear one is solved and has no rate
@@ -45,6 +48,7 @@ def fit_finetune(
     *,
     should_stop: ShouldStop | None = None,
     fresh: bool = False,
+    resume: Resume = FROM_THE_START,
 ) -> tuple[Trainable, Examples, Network, Cut | None]:
     """Fine-tune on `rows`.
 
@@ -53,6 +57,7 @@ def fit_finetune(
         should_stop: asked within epochs too; training ends when it answers True.
         fresh: augment images anew in every step, and run the frozen part on them, instead of reading cached views. It
             costs a forward pass of the frozen part for each image and step. Without augmentation it changes nothing.
+        resume: where training begins, and who keeps its state; see `autotl.learn.training.train`.
 
     Returns:
         The trained tail with its head, the examples that it reads, the backbone (whose own variables were trained) and
@@ -64,7 +69,7 @@ def fit_finetune(
         return bool(on_epoch(trainable, examples, epoch))
 
     callback: OnEpoch | None = None if on_epoch is None else after_epoch
-    train(trainable, examples, rows, config, seed, task.ledger, callback, should_stop)
+    train(trainable, examples, rows, config, seed, task.ledger, callback, should_stop, resume)
     return trainable, examples, network, cut
 
 
@@ -86,7 +91,11 @@ def open_tail(
 
         keras.utils.set_random_seed(seed)
         stages_frozen = 0 if cut is None else 1 + network.cuts.index(cut)
-        trainable = _compiled_tail(network, stages_frozen, architecture(config), len(task.classes), live)
+        batch = min(config.batch_size, len(rows))
+        passes = math.ceil(batch / task.sources.at_most(batch))
+        predicted = task.sources.at_most(PREDICT_BATCH)
+        shape, classes = architecture(config), len(task.classes)
+        trainable = _compiled_tail(network, stages_frozen, shape, classes, live, passes, predicted)
         trainable.model.get_layer("head").set_weights(head.get_weights())
     return trainable, examples, network, cut
 
@@ -112,7 +121,9 @@ def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
 
 
 @lru_cache(maxsize=3)
-def _compiled_tail(network: Network, stages_frozen: int, shape: TrialConfig, classes: int, live: str) -> Trainable:
+def _compiled_tail(
+    network: Network, stages_frozen: int, shape: TrialConfig, classes: int, live: str, passes: int, predicted: int
+) -> Trainable:
     """The trained part with its head: on images where nothing is frozen or images are augmented, else on activations.
 
     It is the same for all freeze depths that come to one cut.
@@ -140,7 +151,8 @@ def _compiled_tail(network: Network, stages_frozen: int, shape: TrialConfig, cla
     head = build_head(shape, pooled.shape[1:], classes)
     model = _model_with_frozen(inputs, head(pooled), frozen)
     place = "input" if cut is None else cut.name
-    return compile_trainable(model, list(head.trainable_variables), stages_of(network), place, cost)
+    trained = list(head.trainable_variables)
+    return compile_trainable(model, trained, stages_of(network), place, cost, passes, predicted)
 
 
 def _depthwise_kernels(tail: Any) -> list[Any]:

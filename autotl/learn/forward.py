@@ -98,6 +98,7 @@ def run_pass(
     inputs: Mapping[Cut | None, Rows],
     see: Callable[[np.ndarray], np.ndarray],
     batch: int,
+    most: int | None = None,
 ) -> Generator[dict[str, np.ndarray]]:
     """Yield float16 activations by the name of their cut, and `POOLED` where asked for, batch by batch.
 
@@ -108,6 +109,8 @@ def run_pass(
         inputs: what they start from: the images (None) and kept joints.
         see: gives the view of a batch of images.
         batch: number of images in a batch; the last one is filled up with zeros, so that all have one shape.
+        most: images that go through a stretch at a time, where a batch would take too much memory. Views are drawn as
+            without it, and activations agree to rounding.
     """
 
     def read(start: int) -> dict[Cut | None, np.ndarray]:
@@ -123,12 +126,20 @@ def run_pass(
                 at[None] = see(at[None])
             pooled: list[np.ndarray] = []
             for stretch in stretches:
-                outputs = stretch.model.predict_on_batch(at[stretch.start])
-                activations, *pools = outputs if isinstance(outputs, list) else [outputs]
-                at[stretch.end] = np.asarray(activations)
-                pooled += [np.asarray(part)[:length] for part in pools]
+                at[stretch.end], *pools = _compute(stretch.model, at[stretch.start], batch if most is None else most)
+                pooled += [part[:length] for part in pools]
             found = {stretch.end.name: at[stretch.end][:length] for stretch in stretches}
             yield {**found, POOLED: np.concatenate(pooled, axis=1)} if pooled else found
+
+
+def _compute(model: Any, rows: np.ndarray, most: int) -> list[np.ndarray]:
+    """The outputs of a model, at most so many rows at a time, in parts of one shape."""
+    if len(rows) > most:
+        starts = range(0, len(rows), most)
+        parts = [_compute(model, fill_up(rows[start : start + most], most), most) for start in starts]
+        return [np.concatenate(outputs)[: len(rows)] for outputs in zip(*parts, strict=True)]
+    outputs = model.predict_on_batch(rows)
+    return [np.asarray(each) for each in (outputs if isinstance(outputs, list) else [outputs])]
 
 
 def batch_size(image_size: int) -> int:

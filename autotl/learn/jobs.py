@@ -16,11 +16,13 @@ from autotl.backbones.hypermodel import WholeModel
 from autotl.backbones.registry import load_backbone
 from autotl.errors import TrialError
 from autotl.heads.replay import UnsettledError
+from autotl.learn.checkpoints import Report, open_course, remove_checkpoints
 from autotl.learn.config import TrialConfig, read_config
 from autotl.learn.ledger import Ledger
+from autotl.learn.memory_cap import hold_memory_cap
 from autotl.learn.probe import fit_head
 from autotl.learn.task import Task, open_task
-from autotl.learn.trials import Report, make_alarm, run_trial
+from autotl.learn.trials import make_alarm, run_trial
 
 REFERENCE_IMAGES = 64
 FRESH = ("light", "strong")  # augmentations that the last fit draws anew in every epoch, not from cached views
@@ -36,6 +38,12 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
             `prune` (whether the first fold's epochs are reported) and `fold_seed` (trials that are to be compared
             share it: then they are scored on the same folds), a final fit has `temperature`, `members` where it is
             an ensemble ({config, temperature} of each) and `soup` where it averages weights (configurations).
+            `earlier` are the folders of earlier attempts, oldest first: a fit that one of them has begun goes on from
+            its last checkpoint. Fits write one every `checkpoint_seconds` (10), and it is gone when the job has ended;
+            but not when it was told to stop: only the driver knows whether anybody wants to go on from there.
+            `micro_batch` is how many images may go through a network at a time: fine-tuning accumulates gradients, so
+            that the batch size stands, and frozen parts are run in smaller batches. Heads on cached features, and
+            models that are trained from scratch, take no notice.
         report: takes (step, score so far, extra) and answers True when the trial is to stop.
 
     Returns:
@@ -44,20 +52,31 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
         to be sent again with values for them.
     """
     started, ledger = perf_counter(), Ledger()
+    hold_memory_cap()
     config = read_config(payload["config"])
     folder = Path(payload["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     task = open_task(payload, ledger)
     run = KINDS[payload["kind"]]
 
+    is_told_to_stop = False
+
     def report_and_keep(step: int, value: float, extra: dict[str, Any]) -> bool:
+        nonlocal is_told_to_stop
         with (folder / "curve.jsonl").open("a") as curve:
             curve.write(json.dumps({"step": step, "value": value}) + "\n")
-        return report(step, value, extra)
+        is_told_to_stop = report(step, value, extra)
+        return is_told_to_stop
 
-    result = {**_run_settled(run, task, config, payload, report_and_keep), "ledger": ledger.to_json()}
+    try:
+        result = {**_run_settled(run, task, config, payload, report_and_keep), "ledger": ledger.to_json()}
+    except TrialError:  # another attempt would come to the same
+        remove_checkpoints(payload)
+        raise
     result["seconds"] = round(perf_counter() - started, 4)
     (folder / "result.json").write_text(json.dumps(result))
+    if not (is_told_to_stop and result.get("stopped", False)):
+        remove_checkpoints(payload)
     return result
 
 
@@ -103,7 +122,7 @@ def _run_soup(task: Task, config: TrialConfig, payload: Mapping[str, Any], repor
 
 def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Fit to training and validation rows together, assemble, save; and say what the live model computes."""
-    from autotl.learn.features import forward_batches
+    from autotl.learn.features import BATCH, forward_batches
 
     ledger, folder = task.ledger, Path(payload["folder"])
     with ledger.phase("import"):
@@ -118,7 +137,7 @@ def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
         rows = _reference_rows(task)
         stored = [task.sources.rows[row] for row in rows]
-        reference = np.concatenate(list(forward_batches(model, images, stored)))
+        reference = np.concatenate(list(forward_batches(model, images, stored, task.sources.at_most(BATCH))))
         np.save(folder / "reference.npy", reference)
     return {
         "model": str(path),
@@ -147,15 +166,19 @@ def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         temperatures = [member["temperature"] for member in payload["members"]]
         return fit_stack(task, members, temperatures, temperature, seed), None
 
+    course = open_course(task, config, payload, report)
+
     def after_epoch(epoch: int) -> bool:
-        report(epoch, float(epoch), {})
+        course.report(epoch, float(epoch))
         return False
 
     if config.recipe == "scratch":
         from autotl.learn.scratch import finish, fit_scratch
 
         nothing = np.zeros(0, np.int64)
-        fitted = fit_scratch(task, config, task.everything, nothing, seed, lambda epoch, _: after_epoch(epoch))
+        fitted = fit_scratch(
+            task, config, task.everything, nothing, seed, lambda epoch, _: after_epoch(epoch), course.resume()
+        )
         return finish(fitted.whole.scorer, temperature, "autotl"), fitted.whole.features
     if "soup" in payload:
         from autotl.learn.soups import fit_soup
@@ -177,6 +200,7 @@ def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
             lambda _tail, _examples, epoch: after_epoch(epoch),
             fresh=config.augmentation in FRESH,
             should_stop=make_alarm(payload),
+            resume=course.resume(),
         )
         head = trainable.model.get_layer("head")
     model = assemble(network.model, head, config.pooling, temperature, "autotl", config.taps)

@@ -20,7 +20,7 @@ LEAST_AVERAGED = 10
 """Steps that averages reach back at least."""
 
 
-def make_optimizer(stages: Sequence[int]) -> Any:
+def make_optimizer(stages: Sequence[int], passes: int = 1) -> Any:
     """An AdamW with a rate for each stage, and `averages`, one running average for each variable.
 
     `learning_rate` is the schedule's share of all rates, 0 to 1. Decoupled decay (Loshchilov and Hutter,
@@ -28,12 +28,15 @@ def make_optimizer(stages: Sequence[int]) -> Any:
 
     Args:
         stages: of each of the model's trainable variables, in its order, counted from the head.
+        passes: how many gradients it takes the mean of before it clips it and makes a step.
     """
     import keras
 
     class TransferAdamW(keras.optimizers.Adam):  # type: ignore[misc]
         def __init__(self) -> None:
-            super().__init__(learning_rate=1.0, clipnorm=1.0)
+            super().__init__(
+                learning_rate=1.0, clipnorm=1.0, gradient_accumulation_steps=passes if passes > 1 else None
+            )
             self.rates = self.add_variable((max(stages, default=HEAD) + 1,), name="rates")
             self.decay = self.add_variable((), name="decay")
             self.new_share = self.add_variable((), name="new_share")
@@ -41,6 +44,7 @@ def make_optimizer(stages: Sequence[int]) -> Any:
         def build(self, variables: list[Any]) -> None:
             super().build(variables)
             self.averages = self.add_optimizer_variables(variables, "average")
+            self.moments = [*self._momentums, *self._velocities, *self.averages]  # all that steps leave for later ones
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             ops = keras.ops
@@ -64,12 +68,19 @@ def reset_optimizer(
     Args:
         layer_decay: what the tail's rate is multiplied by once for every stage before the last one.
     """
-    for variable in optimizer.variables:
-        variable.assign(variable * 0)
+    import keras
+
+    for variable in optimizer.variables:  # not by a factor of 0: a trial that diverged leaves what is not a number
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     stages = optimizer.rates.shape[0]
     optimizer.rates.assign([head_rate] + [tail_rate * layer_decay**stage for stage in range(stages - 1)])
     optimizer.decay.assign(weight_decay)
     set_step(optimizer, 1.0, 1.0)
+
+
+def set_steps_done(optimizer: Any, steps: int) -> None:
+    """Set how many steps were made: what Adam corrects its moments by. Keras counts gradients, also those that wait."""
+    optimizer._iterations.assign(steps * (optimizer.gradient_accumulation_steps or 1))
 
 
 def set_step(optimizer: Any, share: float, new_share: float) -> None:

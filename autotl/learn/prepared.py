@@ -7,6 +7,7 @@ import numpy as np
 
 from autotl.data.arrays import open_array, read_header
 from autotl.learn.config import TrialConfig
+from autotl.learn.examples import smooth_targets
 from autotl.learn.features import cut_features, pooled_features
 from autotl.learn.linear import Basis, Standardiser, fit_basis, fit_standardiser
 from autotl.learn.networks import borrow_network
@@ -14,7 +15,6 @@ from autotl.learn.pooling import pooled_table
 from autotl.learn.recent import keep_recent
 from autotl.learn.tables import ROOM, Floats, LazyTable, Room, Table, hold_table, map_table, stack_tables
 from autotl.learn.task import Task
-from autotl.learn.training import smooth_targets
 from autotl.learn.views import PLAIN, View, policy_views
 
 KEPT_BYTES = 96 * 2**20  # of eigenvectors and rows: what a few small problems need

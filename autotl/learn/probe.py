@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from autotl.data.folds import make_folds
 from autotl.learn.balance import class_weights
 from autotl.learn.config import BEST, TrialConfig
+from autotl.learn.examples import Examples
 from autotl.learn.heads import build_head, set_linear, set_standardiser
 from autotl.learn.linear import (
     LinearHead,
@@ -28,7 +29,7 @@ from autotl.learn.prepared import Prepared, map_views, plain_view, pooled_views,
 from autotl.learn.ridge import RidgeFit, best_ridge
 from autotl.learn.tables import ROOM, Floats, Table, stack_tables, table_blocks
 from autotl.learn.task import Task
-from autotl.learn.training import Examples, OnEpoch, Trainable, compile_trainable, predict_logits, train
+from autotl.learn.training import OnEpoch, Trainable, compile_trainable, predict_logits, train
 
 FOLDS = 5  # that choose the penalty of a single fit
 

@@ -6,6 +6,9 @@ images as a `keras.utils.PyDataset` of batches (in place of `x` and `y`), `valid
 `callbacks` and `verbose`; what it sets itself is left to it. A hyperparameter called `batch_size` sets the batches.
 
 Pixels are scaled to 0..1, unless the model has a Rescaling or Normalization layer of its own: then it gets 0..255.
+
+A training that was cut off goes on from its last epoch, but for a `fit` of the hypermodel's own: nobody can step into
+the middle of that.
 """
 
 import inspect
@@ -21,10 +24,12 @@ import numpy as np
 from autotl.data.images import open_images
 from autotl.errors import TrialError
 from autotl.learn.batches import ImageBatches
+from autotl.learn.checkpoints import FROM_THE_START, Resume, TrainingState
 from autotl.learn.config import TrialConfig
-from autotl.learn.features import forward_batches
+from autotl.learn.features import BATCH, forward_batches
 from autotl.learn.networks import multiply_adds
 from autotl.learn.task import Task
+from autotl.learn.training import restart_draws
 from autotl.learn.views import live_layers
 from autotl.learn.whole_models import Whole, build_whole
 
@@ -54,9 +59,18 @@ class Fitted:
 
 
 def fit_scratch(
-    task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int, on_epoch: OnEpoch
+    task: Task,
+    config: TrialConfig,
+    rows: np.ndarray,
+    held_out: np.ndarray,
+    seed: int,
+    on_epoch: OnEpoch,
+    resume: Resume = FROM_THE_START,
 ) -> Fitted:
     """Train on `rows`; `held_out` may be empty.
+
+    Args:
+        resume: where training begins, and who keeps its state; see `autotl.learn.training.train`.
 
     Raises:
         UnsettledError: a hypermodel asks for other values than the configuration has.
@@ -73,7 +87,7 @@ def fit_scratch(
 
     def score() -> np.ndarray:
         with ledger.phase("evaluate"):
-            batches = list(forward_batches(whole.scorer, images, index[held_out]))
+            batches = list(forward_batches(whole.scorer, images, index[held_out], sources.at_most(BATCH)))
             return np.concatenate(batches) if batches else np.zeros((0, len(task.classes)), np.float32)
 
     def batches(chosen: np.ndarray, shuffle: bool) -> ImageBatches:
@@ -84,11 +98,12 @@ def fit_scratch(
         return ImageBatches(images, index[chosen], targets, size, whole.scale, augment, seed if shuffle else None)
 
     training = batches(rows, shuffle=True)
-    progress = Progress(whole, score, on_epoch)
+    progress = Progress(whole, score, on_epoch, training, seed, resume if whole.fit is None else FROM_THE_START)
+    begin = progress.epoch
     validation = batches(held_out, shuffle=False) if len(held_out) else None
     with ledger.phase("train"):
         _train(whole, training, validation, config.epochs, progress)
-    ledger.count("images_trained", progress.epoch * len(training) * training.batch_size)
+    ledger.count("images_trained", (progress.epoch - begin) * len(training) * training.batch_size)
     whole.insist_on_settled()  # a loop of the user's own may have called no callback
     if whole.fit is not None or progress.logits is None:  # weights may have been restored since the last epoch
         progress.logits = score()
@@ -106,15 +121,29 @@ def finish(scorer: Any, temperature: float, name: str) -> Any:
 class Progress(keras.callbacks.Callback):  # type: ignore[misc]
     """Scores the held-out rows after each epoch, reports, and stops training when that is asked for."""
 
-    def __init__(self, whole: Whole, score: Callable[[], np.ndarray], on_epoch: OnEpoch) -> None:
+    def __init__(
+        self,
+        whole: Whole,
+        score: Callable[[], np.ndarray],
+        on_epoch: OnEpoch,
+        batches: ImageBatches,
+        seed: int,
+        resume: Resume,
+    ) -> None:
         super().__init__()
         self._whole, self._score, self._on_epoch = whole, score, on_epoch
-        self.epoch = 0
+        self._batches, self._seed, self._resume = batches, seed, resume
+        self.epoch = 0 if resume.start is None else resume.start.epoch
         self.stopped = False
         self.logits: np.ndarray | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._whole.insist_on_settled()
+        if self._resume.start is not None:
+            self._restore(self._resume.start)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        restart_draws(self._seed, self.epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = 0.0 if logs is None else float(logs.get("loss", 0.0))
@@ -127,6 +156,25 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         if self._on_epoch(self.epoch, self.logits):
             self.stopped = epoch + 1 < self.params.get("epochs", epoch + 1)
             self.model.stop_training = True
+        elif epoch + 1 < self.params.get("epochs", 0):
+            self._resume.keep(self._copy_state)
+
+    def _changing(self) -> list[Any]:
+        """The variables that steps change and later steps depend on."""
+        return [*self.model.variables, *self.model.optimizer.variables, *self._batches.variables]
+
+    def _copy_state(self) -> TrainingState:
+        order, generator = self._batches.position
+        values = (np.array(variable.numpy()) for variable in self._changing())
+        return TrainingState(self.epoch, (order, *values), generator)
+
+    def _restore(self, state: TrainingState) -> None:
+        order, *values = state.values
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        self._batches.go_to(order, state.generator)
+        for variable, value in zip(self._changing(), values, strict=True):
+            variable.assign(value)
 
 
 def _batch_size(whole: Whole, config: TrialConfig) -> Callable[[], int]:
@@ -142,7 +190,8 @@ def _train(
 ) -> None:
     keywords: dict[str, Any] = {"epochs": epochs, "callbacks": [progress], "verbose": 2}
     if whole.fit is None:
-        whole.model.fit(training, **keywords)
+        # the batches are in a random order already: Keras would draw another one from Python's global generator
+        whole.model.fit(training, initial_epoch=progress.epoch, shuffle=False, **keywords)
         return
     if validation is not None:
         keywords["validation_data"] = validation

@@ -4,6 +4,8 @@ They begin at one head and one network and differ in rates, regularisation and o
 and their average is often better than each (Wortsman et al., https://arxiv.org/abs/2203.05482).
 """
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,17 @@ FILE = "weights-{}.npz"
 
 
 def keep_weights(folder: Path, fold: int, trainable: Any) -> None:
-    """Keep what a fit has trained beside the trial's log."""
-    np.savez(folder / FILE.format(fold), *trainable_weights(trainable))
+    """Keep what a fit has trained beside the trial's log, durably: a checkpoint that is written later builds on it."""
+    with (folder / FILE.format(fold)).open("wb") as file:
+        np.savez(file, *trainable_weights(trainable))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def take_weights(before: Path, folder: Path, folds: int) -> None:
+    """Take over the weights that an earlier attempt has kept of its first folds."""
+    for fold in range(folds):
+        shutil.copyfile(before / FILE.format(fold), folder / FILE.format(fold))
 
 
 def held_out_folds(task: Task, payload: Mapping[str, Any]) -> list[np.ndarray]:

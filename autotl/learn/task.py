@@ -10,6 +10,7 @@ import numpy as np
 from autotl.data.folds import draw_sample
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
+from autotl.errors import TrialError
 from autotl.learn.features import Sources
 from autotl.learn.ledger import Ledger
 
@@ -43,8 +44,15 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
 
     Args:
         payload: `manifest` and `cache {root, max_bytes}`; `shares_stores`, see `Sources.shares`; with `images`, a
-            sample of about so many images is drawn by `fold_seed`, of every class and split its share.
+            sample of about so many images is drawn by `fold_seed`, of every class and split its share;
+            `micro_batch`, see `Sources.micro_batch`.
+
+    Raises:
+        TrialError: the micro batch is no number of images.
     """
+    micro_batch = payload.get("micro_batch")
+    if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
+        raise TrialError(f"micro_batch is how many images go through a network at a time, not {micro_batch!r}.")
     manifest = Manifest.read(Path(payload["manifest"]))
     cache = Cache(Path(payload["cache"]["root"]), int(payload["cache"]["max_bytes"]))
     every = manifest.rows("train", "val")
@@ -58,7 +66,12 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
     splits = np.array([sample.split for sample in samples])
     return Task(
         sources=Sources(
-            manifest, tuple(int(row) for row in rows), cache, ledger, shares=payload.get("shares_stores", False)
+            manifest,
+            tuple(int(row) for row in rows),
+            cache,
+            ledger,
+            shares=payload.get("shares_stores", False),
+            micro_batch=micro_batch,
         ),
         labels=np.array([sample.label for sample in samples]),
         groups=np.array([sample.group for sample in samples]),

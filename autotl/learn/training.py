@@ -3,25 +3,34 @@
 The loop steps with `train_on_batch`, so that it can stop at any step, time the first trace apart from the rest, and
 set what changes from step to step in variables. A compiled network is kept and reset between trials, never rebuilt: the
 graph of an architecture is traced once per worker. Smoothing, mixup and the weights of rows are done to its inputs.
+
+After an epoch all that training depends on can be copied, and another process goes on from it to the same weights.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from autotl.data.arrays import release_pages
 from autotl.errors import TrialError
+from autotl.learn.accumulation import part_size, parts_of
 from autotl.learn.averaging import averaged, use_averages
-from autotl.learn.balance import class_weights
+from autotl.learn.checkpoints import FROM_THE_START, Resume, TrainingState
 from autotl.learn.config import TrialConfig
+from autotl.learn.examples import Batch, Examples, draw_epoch
 from autotl.learn.ledger import Ledger
-from autotl.learn.mixing import mix
-from autotl.learn.optimizer import HEAD, averaging_share, make_optimizer, reset_optimizer, set_step
-from autotl.learn.tables import Table
+from autotl.learn.optimizer import (
+    HEAD,
+    averaging_share,
+    make_optimizer,
+    reset_optimizer,
+    set_step,
+    set_steps_done,
+)
 
 WARM_UP = 0.1
 PREDICT_BATCH = 64
@@ -39,6 +48,9 @@ class Trainable:
     """What its inputs are, in the ledger: the name of a cut, or "input"."""
     multiply_adds: int = 0
     """Of one image in a training step."""
+    passes: int = 1
+    """That a training step is made of: a batch goes through in so many parts."""
+    predict_batch: int = PREDICT_BATCH
 
 
 def compile_trainable(
@@ -47,6 +59,8 @@ def compile_trainable(
     stages: Mapping[int, int] | None = None,
     place: str | None = None,
     multiply_adds: int = 0,
+    passes: int = 1,
+    predict_batch: int = PREDICT_BATCH,
 ) -> Trainable:
     """Compile a model whose `head_variables` train at the head's rate and whose others train at their stage's.
 
@@ -54,39 +68,19 @@ def compile_trainable(
         stages: of the network's variables, by `id`, counted from the head; 1, the last one, where it is not said.
         place: what the model's inputs are, for the ledger.
         multiply_adds: of one image in a training step, for the ledger.
+        passes: that a training step is made of, where a whole batch takes too much memory.
+        predict_batch: images that are predicted at a time.
     """
     import keras
 
     variables = list(model.trainable_variables)
     stage_of = {**({} if stages is None else stages), **{id(variable): HEAD for variable in head_variables}}
     model.compile(
-        optimizer=make_optimizer([stage_of.get(id(variable), HEAD + 1) for variable in variables]),
+        optimizer=make_optimizer([stage_of.get(id(variable), HEAD + 1) for variable in variables], passes),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
     )
     model.optimizer.build(variables)
-    return Trainable(model, set(), place, multiply_adds)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Inputs in one array per view (in memory, mapped or lazy, all in the same row order), and their labels."""
-
-    views: Sequence[Table]
-    labels: np.ndarray  # [N]
-    classes: int
-    index: np.ndarray | None = None  # where each row lies in the arrays, when they hold other images too
-
-    def batch(self, rows: np.ndarray, views: np.ndarray) -> np.ndarray:
-        """Gather inputs `[B, ...]`, each row from its own view; float16 stores become float32, images stay uint8."""
-        first = self.views[0]
-        rows = rows if self.index is None else self.index[rows]
-        dtype = np.uint8 if first.dtype == np.uint8 else np.float32
-        gathered = np.empty((len(rows), *first.shape[1:]), dtype)
-        for view in np.unique(views):
-            chosen = views == view
-            gathered[chosen] = self.views[view][rows[chosen]]
-            release_pages(self.views[view])
-        return gathered
+    return Trainable(model, set(), place, multiply_adds, passes, predict_batch)
 
 
 OnEpoch = Callable[[int], bool]
@@ -102,6 +96,7 @@ def train(
     ledger: Ledger,
     on_epoch: OnEpoch | None = None,
     should_stop: ShouldStop | None = None,
+    resume: Resume = FROM_THE_START,
 ) -> int:
     """Fit the network to the given rows: warm-up and cosine schedule over `config.epochs`, a random view per visit.
 
@@ -110,6 +105,8 @@ def train(
     Args:
         on_epoch: called with the number of epochs done; training ends when it answers True.
         should_stop: asked after every 8th step; when it answers True, training ends as if the epoch were over.
+        resume: where training begins: the state after an epoch of a training with the same arguments, or nothing. It
+            ends at the same weights in both cases. The state is offered after `on_epoch`, unless training ends.
 
     Returns:
         The number of epochs done, the last one perhaps in part.
@@ -126,9 +123,13 @@ def train(
     )
     _reseed(trainable.model, seed)
     trainable.model.reset_metrics()
-    ends = False
-    for epoch in range(config.epochs):
-        batches = _draw_epoch(examples, rows, batch, config, generator)
+    begin, ends = 0, False
+    if resume.start is not None:
+        begin = resume.start.epoch
+        _restore(trainable, resume.start, begin * steps, generator)
+    for epoch in range(begin, config.epochs):
+        restart_draws(seed, epoch)
+        batches = draw_epoch(examples, rows, batch, config, generator)
         for step in range(epoch * steps, (epoch + 1) * steps):
             _set_step(trainable, step, steps * config.epochs, averages)
             loss = _step(trainable, batches, batch, ledger)
@@ -145,6 +146,8 @@ def train(
                 ends = on_epoch(epoch + 1) or ends
         if ends:
             break
+        if epoch + 1 < config.epochs:
+            resume.keep(partial(_copy_state, trainable, epoch + 1, generator))
     if averages:
         use_averages(trainable)
     return epoch + 1
@@ -152,9 +155,38 @@ def train(
 
 def _reseed(model: Any, seed: int) -> None:
     """Restart dropout and augmentation, whose random states live on in a model that serves many trials."""
-    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-    for number, state in enumerate(states):
+    for number, state in enumerate(_random_states(model)):
         state.assign(np.array([seed, number], dtype="uint32"))
+
+
+def _random_states(model: Any) -> list[Any]:
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]
+
+
+def restart_draws(seed: int, epoch: int) -> None:
+    """Have what is drawn in an epoch depend on nothing before it: torch draws dropout from a state of the process."""
+    import keras
+
+    if keras.backend.backend() == "torch":
+        keras.utils.set_random_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0]))
+
+
+def _changing(trainable: Trainable) -> list[Any]:
+    """The variables that steps change and later steps depend on."""
+    model = trainable.model
+    return [*model.trainable_variables, *model.optimizer.moments, *_random_states(model)]
+
+
+def _copy_state(trainable: Trainable, epoch: int, generator: np.random.Generator) -> TrainingState:
+    values = tuple(np.array(variable.numpy()) for variable in _changing(trainable))
+    return TrainingState(epoch, values, generator.bit_generator.state)
+
+
+def _restore(trainable: Trainable, state: TrainingState, steps: int, generator: np.random.Generator) -> None:
+    for variable, value in zip(_changing(trainable), state.values, strict=True):
+        variable.assign(value)
+    set_steps_done(trainable.model.optimizer, steps)
+    generator.bit_generator.state = state.generator
 
 
 def schedule(step: int, total: int) -> float:
@@ -170,36 +202,12 @@ def _set_step(trainable: Trainable, step: int, total: int, averages: bool) -> No
     set_step(trainable.model.optimizer, schedule(step, total), new_share)
 
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Inputs `[B, ...]`, targets `[B, C]` and the weights of their rows in the loss `[B]`."""
-
-
-def _draw_epoch(
-    examples: Examples, rows: np.ndarray, size: int, config: TrialConfig, generator: np.random.Generator
-) -> Iterator[Batch]:
-    """Yield the batches of one epoch; every row has a weight, so that a trial with class weights traces nothing."""
-    weights = class_weights(examples.labels[rows], examples.classes)[examples.labels]
-    if config.balance == "sampling":
-        order = generator.choice(rows, len(rows), p=weights[rows] / weights[rows].sum(dtype=np.float64))
-    else:
-        order = generator.permutation(rows)
-    if config.balance != "weights":
-        weights = np.ones_like(weights)
-    views = generator.integers(len(examples.views), size=len(rows))
-    for start in range(0, len(rows) - size + 1, size):
-        chosen = order[start : start + size]
-        inputs = examples.batch(chosen, views[start : start + size])
-        targets = smooth_targets(examples.labels[chosen], examples.classes, config.label_smoothing)
-        drawn = (inputs, targets, weights[chosen])
-        yield mix(*drawn, config.mixup, generator) if config.mixup > 0.0 else drawn
-
-
 def _step(trainable: Trainable, batches: Iterator[Batch], size: int, ledger: Ledger) -> float:
-    kind = ("train", size)
+    kind = ("train", part_size(size, trainable.passes))
     phase = "trace" if _is_new(trainable, kind) else "train"
     with ledger.phase(phase):
-        inputs, targets, weights = next(batches)
-        loss = trainable.model.train_on_batch(inputs, targets, sample_weight=weights)
+        for inputs, targets, weights in parts_of(next(batches), trainable.passes):
+            loss = trainable.model.train_on_batch(inputs, targets, sample_weight=weights)
     if phase == "trace":
         trainable.traced.add(kind)
         ledger.count("traces")
@@ -221,21 +229,15 @@ def _count(trainable: Trainable, images: int, ledger: Ledger) -> None:
         ledger.count("multiply_adds_trained", images * trainable.multiply_adds)
 
 
-def smooth_targets(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
-    """One-hot targets `[B, C]` mixed with the uniform distribution; on the host, so that it is no part of the graph."""
-    targets = np.full((len(labels), classes), smoothing / classes, np.float32)
-    targets[np.arange(len(labels)), labels] += 1.0 - smoothing
-    return targets
-
-
 def predict_logits(trainable: Trainable, examples: Examples, rows: np.ndarray, ledger: Ledger) -> np.ndarray:
     """Logits `[len(rows), C]` of the plain view, in batches of one shape."""
     logits = np.empty((len(rows), examples.classes), np.float32)
-    plain = np.zeros(PREDICT_BATCH, np.int64)
-    kind = ("predict", PREDICT_BATCH)
-    for start in range(0, len(rows), PREDICT_BATCH):
-        chunk = rows[start : start + PREDICT_BATCH]
-        padded = np.concatenate([chunk, np.full(PREDICT_BATCH - len(chunk), chunk[0])])
+    size = trainable.predict_batch
+    plain = np.zeros(size, np.int64)
+    kind = ("predict", size)
+    for start in range(0, len(rows), size):
+        chunk = rows[start : start + size]
+        padded = np.concatenate([chunk, np.full(size - len(chunk), chunk[0])])
         phase = "trace" if _is_new(trainable, kind) else "evaluate"
         with ledger.phase(phase):
             outputs = trainable.model.predict_on_batch(examples.batch(padded, plain))

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autotl.data.folds import make_repeated_folds
+from autotl.learn.checkpoints import Course, Report, Resume, open_course
 from autotl.learn.config import TrialConfig
 from autotl.learn.metrics import fit_temperature, scores, softmax
 from autotl.learn.probe import cross_validate_linear, fit_probe, network_multiply_adds
 from autotl.learn.task import Task
 
-Report = Callable[[int, float, dict[str, Any]], bool]
 OnEpoch = Callable[[int, np.ndarray], bool]
 
 
@@ -25,15 +25,34 @@ class HeldOut(NamedTuple):
     extra: dict[str, Any]
 
 
+class Watch(NamedTuple):
+    """Who follows a fit.
+
+    Attributes:
+        on_epoch: takes the number of epochs done and the held-out logits, and answers True to end the fit.
+        alarm: asked within epochs; True ends the fit too.
+        keep: takes a fine-tuned network when it is done.
+        resume: where the fit begins, and who keeps its state.
+    """
+
+    on_epoch: OnEpoch | None
+    alarm: Callable[[], bool]
+    keep: Callable[[Any], None]
+    resume: Resume
+
+
 def run_trial(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Fit and score; the held-out probabilities stay beside the trial's log as `validation.npz`.
+
+    A trial that an earlier attempt has begun goes on from its last checkpoint: all folds and epochs before are as if
+    they had been fitted here, but for the ledger.
 
     Args:
         payload: see `autotl.learn.jobs.run_job`.
 
     Returns:
         score, scores, temperature, curve, stopped, multiply_adds and settled: what the trial settled by itself, the
-        penalty for one.
+        penalty for one. And micro_batch, where batches went through in parts of at most so many images.
     """
     evaluate = {"cross_validation": _cross_validate, "holdout": _hold_out}[payload["evaluation"]]
     held_out = _in_order(evaluate(task, config, payload, report))
@@ -82,28 +101,39 @@ def _cross_validate(task: Task, config: TrialConfig, payload: Mapping[str, Any],
     folds = [fold for partition in partitions for fold in partition]
     watches = payload.get("prune", False) and config.recipe != "probe"
     offset = config.epochs if watches else 0
-    done: list[HeldOut] = []
-    curve: list[float] = []
+    course = _open(task, config, payload, report)
+    done = [HeldOut(logits, rows, {}) for logits, rows in zip(course.folds, folds, strict=False)]
 
     def after(step: int, logits: np.ndarray, rows: np.ndarray) -> bool:
-        curve.append(_score(task, logits, rows, metric))
-        return report(step, curve[-1], {}) or alarm()
+        return course.report(step, _score(task, logits, rows, metric)) or alarm()
 
-    for number, held_out in enumerate(folds):
+    for number in range(len(done), len(folds)):
+        held_out = folds[number]
 
         def after_epoch(epoch: int, logits: np.ndarray, rows: np.ndarray = held_out) -> bool:
             return after(epoch, logits, rows)
 
-        watch = after_epoch if number == 0 and watches else None
+        on_epoch = after_epoch if number == 0 and watches else None
         rows = np.setdiff1d(task.everything, held_out)
-        keep = _keeper(payload, number)
-        done.append(_fit(task, config, rows, held_out, seed + number, watch, alarm, keep))
+        watch = Watch(on_epoch, alarm, _keeper(payload, number), course.resume())
+        done.append(_fit(task, config, rows, held_out, seed + number, watch))
         so_far = _joined(done)
-        is_cut_short = done[-1].extra.get("stopped", False)
-        if is_cut_short or (after(offset + number + 1, so_far.logits, so_far.rows) and number + 1 < len(folds)):
-            return so_far._replace(extra={**so_far.extra, "curve": curve, "stopped": True})
+        is_last, is_cut_short = number + 1 == len(folds), done[-1].extra.get("stopped", False)
+        if is_cut_short or (after(offset + number + 1, so_far.logits, so_far.rows) and not is_last):
+            return so_far._replace(extra={**so_far.extra, "curve": course.curve, "stopped": True})
+        if not is_last:
+            course.end_fold(done[-1].logits)
     whole = _joined(done)
-    return whole._replace(extra={**whole.extra, "curve": curve, "stopped": False})
+    return whole._replace(extra={**whole.extra, "curve": course.curve, "stopped": False})
+
+
+def _open(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> Course:
+    course = open_course(task, config, payload, report)
+    if course.before is not None and payload.get("keeps_weights", False):
+        from autotl.learn.soups import take_weights
+
+        take_weights(course.before, Path(payload["folder"]), len(course.folds))
+    return course
 
 
 def _keeper(payload: Mapping[str, Any], fold: int) -> Callable[[Any], None]:
@@ -125,42 +155,26 @@ def _joined(done: list[HeldOut]) -> HeldOut:
 
 def _hold_out(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> HeldOut:
     """Logits of the validation rows from a fit to the training rows; reports after each epoch."""
-    curve: list[float] = []
+    course = _open(task, config, payload, report)
 
     def after_epoch(epoch: int, logits: np.ndarray) -> bool:
-        curve.append(_score(task, logits, task.validation, payload["metric"]))
-        return report(epoch, curve[-1], {})
+        return course.report(epoch, _score(task, logits, task.validation, payload["metric"]))
 
-    alarm = make_alarm(payload)
-    keep = _keeper(payload, 0)
-    fitted = _fit(task, config, task.train, task.validation, payload["seed"], after_epoch, alarm, keep)
-    return fitted._replace(extra={"stopped": False, **fitted.extra, "curve": curve})
+    watch = Watch(after_epoch, make_alarm(payload), _keeper(payload, 0), course.resume())
+    fitted = _fit(task, config, task.train, task.validation, payload["seed"], watch)
+    return fitted._replace(extra={"stopped": False, **fitted.extra, "curve": course.curve})
 
 
-def _fit(
-    task: Task,
-    config: TrialConfig,
-    rows: np.ndarray,
-    held_out: np.ndarray,
-    seed: int,
-    on_epoch: OnEpoch | None,
-    alarm: Callable[[], bool],
-    keep: Callable[[Any], None],
-) -> HeldOut:
-    """Logits of the held-out rows from a fit to the others.
-
-    Args:
-        on_epoch: takes the number of epochs done and the held-out logits, and answers True to end the fit.
-        alarm: asked within epochs; True ends the fit too.
-        keep: takes a fine-tuned network when it is done.
-    """
+def _fit(task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int, watch: Watch) -> HeldOut:
+    """Logits of the held-out rows from a fit to the others."""
+    on_epoch = watch.on_epoch
     if config.recipe == "probe":
         logits = fit_probe(task, config, rows, held_out, seed)
         if on_epoch is not None:
             on_epoch(1, logits)
         return HeldOut(logits, held_out, {})
     if config.recipe == "scratch":
-        return _fit_scratch(task, config, rows, held_out, seed, on_epoch, alarm)
+        return _fit_scratch(task, config, rows, held_out, seed, watch)
     from autotl.learn.finetune import fit_finetune
     from autotl.learn.training import predict_logits
 
@@ -175,28 +189,26 @@ def _fit(
         latest[:] = [predict_logits(trainable, examples, held_out, task.ledger)]
         return on_epoch is not None and on_epoch(epoch, latest[0])
 
-    trainable, examples, _, cut = fit_finetune(task, config, rows, seed, after_epoch, should_stop=alarm)
+    trainable, examples, _, cut = fit_finetune(
+        task, config, rows, seed, after_epoch, should_stop=watch.alarm, resume=watch.resume
+    )
     if not latest:  # it was cut short
         latest.append(predict_logits(trainable, examples, held_out, task.ledger))
-    keep(trainable)
+    watch.keep(trainable)
     trained = sum(int(np.prod(variable.shape)) for variable in trainable.model.trainable_variables)
     extra = {"stopped": epochs < config.epochs, "cut": None if cut is None else cut.name, "trained_parameters": trained}
+    if trainable.passes > 1:
+        extra["micro_batch"] = task.sources.micro_batch
     return HeldOut(latest[0], held_out, extra)
 
 
 def _fit_scratch(
-    task: Task,
-    config: TrialConfig,
-    rows: np.ndarray,
-    held_out: np.ndarray,
-    seed: int,
-    on_epoch: OnEpoch | None,
-    alarm: Callable[[], bool],
+    task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int, watch: Watch
 ) -> HeldOut:
     from autotl.learn.scratch import fit_scratch
 
     def after_epoch(epoch: int, logits: np.ndarray) -> bool:
-        return (on_epoch is not None and on_epoch(epoch, logits)) or alarm()
+        return (watch.on_epoch is not None and watch.on_epoch(epoch, logits)) or watch.alarm()
 
-    fitted = fit_scratch(task, config, rows, held_out, seed, after_epoch)
+    fitted = fit_scratch(task, config, rows, held_out, seed, after_epoch, watch.resume)
     return HeldOut(fitted.logits, held_out, fitted.to_json())

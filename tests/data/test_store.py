@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -122,6 +123,32 @@ def test_locks_hold_one_producer_at_a_time(cache: Cache) -> None:
     for thread in threads:
         thread.join()
     assert cache.evict() == 0
+
+
+def test_who_waits_for_a_lock_says_so(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Said(io.StringIO):
+        any = threading.Event()
+
+        def write(self, text: str) -> int:
+            self.any.set()
+            return super().write(text)
+
+    said, entered = Said(), threading.Event()
+
+    def wait() -> None:
+        with cache.lock("images", "k"):
+            entered.set()
+
+    monkeypatch.setattr("autotl.data.store.SAY_SECONDS", 0.01)
+    monkeypatch.setattr(sys, "stderr", said)
+    waiting = threading.Thread(target=wait)
+    with cache.lock("images", "k"):
+        waiting.start()
+        assert said.any.wait(20)
+        assert not entered.is_set()
+    waiting.join()
+    assert entered.is_set()
+    assert "which makes images k" in said.getvalue()
 
 
 def test_keys_depend_on_content_and_not_on_order() -> None:

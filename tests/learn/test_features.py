@@ -1,5 +1,6 @@
 """The FeatureStore: computed once, keyed by all that matters, aligned with the rows, and blind to the test split."""
 
+import errno
 from dataclasses import replace
 
 import numpy as np
@@ -194,6 +195,17 @@ def test_other_views_and_sizes_are_nothing_to_start_from(problem, tmp_path):
     cut_of(task, 2, MIRRORED)
     spent = task.ledger.counts["multiply_adds_forwarded"] - before
     assert spent == len(task.labels) * multiply_adds(cut_network(network, 0.6)[1])
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_a_store_and_room_for_another_try(problem, tmp_path, small_files):
+    task = problem.task(Cache(tmp_path, 10**9))
+    open_images(problem.manifest, 32, task.sources.cache)
+    with small_files(50_000), pytest.raises(OSError, match="File too large") as failure:
+        prepare_features(task.sources, *VGG, PLAIN, ["block4_pool"], pooled=True)
+    assert failure.value.errno == errno.EFBIG  # as it came from the system: whoever runs the job can tell what it is
+    assert list((tmp_path / KIND).iterdir()) == []
+    features = pooled_features(task.sources, *VGG, PLAIN)
+    np.testing.assert_array_equal(features, pooled_features(problem.task().sources, *VGG, PLAIN))
 
 
 def test_one_pass_makes_all_stores_that_are_asked_for_at_once(problem, tmp_path):

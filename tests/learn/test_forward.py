@@ -29,11 +29,11 @@ def nothing_kept(cut):
     return False
 
 
-def run(stretches, images, view=PLAIN, kept=None, batch=4):
+def run(stretches, images, view=PLAIN, kept=None, batch=4, most=None):
     index = np.arange(len(images))
     inputs = {None: Rows(images, index)} if any(one.start is None for one in stretches) else {}
     inputs |= {cut: Rows(store, index) for cut, store in ({} if kept is None else kept).items()}
-    batches = list(run_pass(stretches, inputs, viewer(view, images.shape[1]), batch))
+    batches = list(run_pass(stretches, inputs, viewer(view, images.shape[1]), batch, most))
     return {name: np.concatenate([found[name] for found in batches]) for name in batches[0]}
 
 
@@ -91,6 +91,18 @@ def test_a_random_view_is_drawn_anew_the_same_for_every_pass(network, images):
     np.testing.assert_array_equal(first[joint.name], again[joint.name])
     plain = run(plan_pass(network, [joint], False, nothing_kept, PLAIN), images)
     assert np.abs(first[joint.name].astype(np.float32) - plain[joint.name]).max() > 0.0
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 9])
+def test_with_little_memory_the_same_views_go_through_in_smaller_parts(network, images, most):
+    """At a strength of 1 other draws would change activations by much more than rounding does."""
+    view, ends = View(strength=1.0, seed=3), [network.joints[0], network.cuts[-1]]
+    stretches = plan_pass(network, ends, True, nothing_kept, view)
+    whole, parts = run(stretches, images, view), run(stretches, images, view, most=most)
+    assert set(parts) == {*(stretch.end.name for stretch in stretches), POOLED}
+    for name, expected in whole.items():
+        assert parts[name].shape == expected.shape
+        np.testing.assert_allclose(parts[name], expected, rtol=2e-2, atol=1e-3 * np.abs(expected).max())
 
 
 def test_rows_are_read_in_their_own_order(network, images):

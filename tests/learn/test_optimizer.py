@@ -75,6 +75,7 @@ def test_a_reset_forgets_moments_averages_and_counts(variables):
     for variable in variables:
         variable.assign(np.ones(variable.shape, np.float32))
     step(optimizer, variables, gradient=3.0)
+    step(optimizer, variables, gradient=np.nan)  # a trial that diverged must not spoil those after it
     reset_optimizer(optimizer, 0.1, 0.01, layer_decay=0.5, weight_decay=0.1)
     for variable in variables:
         variable.assign(np.ones(variable.shape, np.float32))

@@ -9,18 +9,12 @@ import pytest
 from autotl.errors import TrialError
 from autotl.learn.averaging import trainable_weights
 from autotl.learn.config import TrialConfig
+from autotl.learn.examples import Examples, smooth_targets
 from autotl.learn.heads import build_head, set_standardiser
 from autotl.learn.ledger import Ledger
 from autotl.learn.linear import fit_standardiser
 from autotl.learn.metrics import softmax
-from autotl.learn.training import (
-    Examples,
-    compile_trainable,
-    predict_logits,
-    schedule,
-    smooth_targets,
-    train,
-)
+from autotl.learn.training import compile_trainable, predict_logits, schedule, train
 
 pytestmark = pytest.mark.keras
 
