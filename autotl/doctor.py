@@ -17,6 +17,11 @@ PACKAGES = ("keras", "tensorflow", "optuna", "numpy", "pillow", "pydantic", "cli
 SMALL_MEMORY_BYTES = 4 * 2**30
 SMALL_DISK_BYTES = 2 * 2**30
 QUERY_TIMEOUT_SECONDS = 15.0
+CUDA_BUILDS = {
+    "tensorflow": 'pip install "tensorflow[and-cuda]"',
+    "jax": 'pip install "jax[cuda12]"',
+    "torch": "take a build of PyTorch with CUDA, see https://pytorch.org/get-started",
+}
 
 
 class Check(NamedTuple):
@@ -100,10 +105,17 @@ def _check_machine() -> Check:
 def _check_gpus(gpus: Sequence[str]) -> Check:
     if not gpus:
         return Check("gpus", "ok", "none; trials run on the CPU")
-    detail = ", ".join(gpus)
+    detail, mask = ", ".join(gpus), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if mask is not None:
+        detail += f"; CUDA_VISIBLE_DEVICES={mask} chooses among them"
+        if mask.strip() == "" or mask.strip().startswith("-"):
+            return Check(
+                "gpus", "warning", detail, "No GPU is visible, and trials run on the CPU: unset it to use them."
+            )
     has_cuda = any(str(item.metadata["Name"]).lower().startswith("nvidia-cudnn") for item in distributions())
     if not has_cuda and shutil.which("nvcc") is None:
-        advice = 'TensorFlow has no CUDA libraries here: pip install "tensorflow[and-cuda]"'
+        backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+        advice = f"Keras's backend, {backend}, has no CUDA libraries here: {CUDA_BUILDS.get(backend, 'install them')}"
         return Check("gpus", "warning", detail, advice)
     return Check("gpus", "ok", detail)
 

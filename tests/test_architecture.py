@@ -71,7 +71,7 @@ LIBRARIES = {
     "keras": ({"learn", "deliver", "backbones", "heads", "conformance"}, {"learn"}),  # learn.warm loads it
     "keras_tuner": ({"heads"}, set()),
     "tensorflow": ({"learn", "deliver"}, set()),
-    "optuna": ({"search"}, {"search"}),
+    "optuna": ({"search", "execution"}, {"search"}),
     "pydantic": ({"space"}, {"space"}),
     "numpy": (
         {"data", "learn", "search", "deliver", "report", "backbones", "heads", "conformance"},
@@ -84,7 +84,7 @@ LIBRARIES = {
     "jinja2": ({"report", "deliver"}, set()),
     "rich": ({"cli"}, {"cli"}),
     "click": ({"cli"}, {"cli"}),
-    "torch": (set(), set()),
+    "torch": ({"learn"}, set()),
     "pickle": (set(), set()),
 }
 

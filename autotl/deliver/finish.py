@@ -16,6 +16,7 @@ from autotl.deliver.artefact import CARD_FILE, LABELS_FILE, load_file, write_art
 from autotl.deliver.description import DESCRIPTION_FILE, MODEL_FILE
 from autotl.deliver.evaluate import score_report, score_samples
 from autotl.errors import DataError, Interrupted, ParityError
+from autotl.learn.memory_cap import hold_memory_cap
 
 PARITY_LIMIT = 1e-4
 _LATENCY_IMAGES = 20
@@ -39,6 +40,7 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
     Raises:
         ParityError: the file does not compute what the trained model computed; it is kept as `model.keras.rejected`.
     """
+    hold_memory_cap()
     model_path, folder, description = Path(payload["model"]), Path(payload["folder"]), dict(payload["description"])
     cache = Cache(Path(payload["cache"]["root"]), payload["cache"]["max_bytes"])
     manifest, image_size = Manifest.read(Path(payload["manifest"])), int(description["image_size"])

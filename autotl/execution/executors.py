@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autotl.entry_points import Kind, load_entry
+from autotl.errors import UsageError
 from autotl.execution.protocol import Executor
 
 API_VERSION = 1
@@ -17,14 +18,17 @@ class Slots:
     Attributes:
         jobs: how many jobs at a time; None leaves it to the executor.
         gpus: "all", "none", or positions such as "0,1".
-        gpu_share: of a GPU that one slot gets, above 0 and at most 1; 1 gives each job a whole one.
-        address: of a cluster; None where the executor needs none, or finds one by itself.
+        gpu_share: of a GPU that one slot gets, above 0 and at most 1: 1 is a whole one, and a smaller part is a hard
+            cap on the memory of its jobs.
+        address: of a cluster, or of a database; None where the executor needs none, or finds one by itself.
+        study: the name under which driver and workers meet in a database.
     """
 
     jobs: int | None = None
     gpus: str = "all"
     gpu_share: float = 1.0
     address: str | None = None
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,34 @@ def _open_local(wanted: Slots) -> Executor:
     from autotl.execution.devices import plan_slots
     from autotl.execution.local import LocalExecutor
 
-    return LocalExecutor(plan_slots(wanted.jobs, wanted.gpus))
+    _refuse_address("local", wanted)
+    return LocalExecutor(plan_slots(wanted.jobs, wanted.gpus, wanted.gpu_share))
 
 
 def _open_inline(wanted: Slots) -> Executor:
     from autotl.execution.inline import InlineExecutor
 
+    _refuse_address("inline", wanted)
+    if wanted.gpus != "all" or wanted.gpu_share != 1.0:
+        raise UsageError(
+            "The inline executor runs jobs in this process, whose devices are fixed before it starts: "
+            f"--gpus {wanted.gpus} and --gpu-share {wanted.gpu_share:g} were given. Set CUDA_VISIBLE_DEVICES for the "
+            "whole command (-1 for none), or leave --executor out."
+        )
     return InlineExecutor(1 if wanted.jobs is None else wanted.jobs)
 
 
-LOCAL = ExecutorPlugin("local", _open_local, "A worker process for each slot of this machine.")
-INLINE = ExecutorPlugin("inline", _open_inline, "In this process, one job after the other, for debugging.")
+def _refuse_address(name: str, wanted: Slots) -> None:
+    if wanted.address is not None:
+        raise UsageError(
+            f"An address is a cluster's, and the {name} executor uses this machine: {wanted.address!r} was given. "
+            "Add --executor ray, or leave the address out."
+        )
+
+
+LOCAL = ExecutorPlugin(
+    "local", _open_local, "A worker process for each GPU of this machine, share of one, or part of the CPU."
+)
+INLINE = ExecutorPlugin(
+    "inline", _open_inline, "In this process, one job after the other and none stopped early, for debugging."
+)

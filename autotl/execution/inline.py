@@ -1,6 +1,8 @@
 """The executor without processes: jobs run in this one, one after the other, for debugging and tests."""
 
+import contextlib
 import os
+import sys
 from collections import deque
 
 from autotl.execution.devices import core_count
@@ -11,8 +13,9 @@ from autotl.execution.running import as_json_object, make_reporter, run_job
 class InlineExecutor:
     """Implements `Executor`. `submit` queues; each `poll` runs one queued job to its end, on this thread.
 
-    So breakpoints and profilers work, and the output of jobs stays in sight (`payload["log_path"]` is not used). The
-    price: a job sees only the stops that were asked for before it began, and nothing can be ended by force.
+    So breakpoints and profilers work, and the output of jobs stays in sight: `payload["log_path"]` is not used, and
+    what they print goes to stderr, since stdout is for the result of the search. The price: a job sees only the stops
+    that were asked for before it began, and nothing can be ended by force.
     """
 
     def __init__(self, slot_count: int = 1) -> None:
@@ -70,7 +73,8 @@ class InlineExecutor:
         report = make_reporter(job, self._events.append, lambda _: job.id in self._stops)
         self._events.append(Started(job.id, job.attempt, slot_id, os.getpid()))
         try:
-            self._events.append(run_job(job, report))
+            with contextlib.redirect_stdout(sys.stderr):
+                self._events.append(run_job(job, report))
         finally:  # Ctrl-C in a job goes on to whoever polls.
             self._queues[slot_id] = None
             self._stops.discard(job.id)

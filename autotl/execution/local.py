@@ -92,15 +92,16 @@ class LocalExecutor:
 
     def _collect(self, timeout_seconds: float) -> None:
         """Wait once for any slot, and take what the slots with news have to say."""
-        due = [kill_at for slot in self._slots.values() if (kill_at := slot.kill_at()) is not None]
-        wait_seconds = min([timeout_seconds, *(max(0.0, kill_at - time.monotonic()) for kill_at in due)])
-        with selectors.DefaultSelector() as selector:
-            for slot in self._slots.values():
-                for descriptor, mask in slot.watched():
-                    selector.register(descriptor, mask, slot)
-            ready = {key.data.plan.id for key, _ in selector.select(wait_seconds)}
+        due = {slot_id: at for slot_id, slot in self._slots.items() if (at := slot.kill_at()) is not None}
         now = time.monotonic()
-        for slot in self._slots.values():
-            kill_at = slot.kill_at()
-            if slot.plan.id in ready or (kill_at is not None and now >= kill_at):
+        wait_seconds = min([timeout_seconds, *(max(0.0, at - now) for at in due.values())])
+        with selectors.PollSelector() as selector:  # epoll would cost a system call for each descriptor
+            for slot_id, slot in self._slots.items():
+                for descriptor, mask in slot.watched():
+                    selector.register(descriptor, mask, slot_id)
+            ready = {key.data for key, _ in selector.select(wait_seconds)}
+        now = time.monotonic()
+        ready |= {slot_id for slot_id, at in due.items() if now >= at}
+        for slot_id, slot in self._slots.items():
+            if slot_id in ready:
                 self._events += slot.collect()

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from autotl.execution.protocol import decode, encode
+from autotl.execution.protocol import SHOW_STACKS, decode, encode
+from autotl.execution.watch import Work
 
 # -P: the folder somebody happens to stand in is no place to import modules from.
 WORKER_COMMAND = (sys.executable, "-P", "-m", "autotl.execution.worker")
@@ -147,6 +148,24 @@ class WorkerProcess:
         except psutil.Error:
             return 0
         return int(memory.rss - getattr(memory, "shared", 0))
+
+    def work(self) -> Work:
+        """What the process, and all that it has started, have done."""
+        import psutil
+
+        seconds, written = 0.0, 0
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            for each in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.Error, AttributeError):  # bytes are not counted everywhere
+                    seconds += sum(each.cpu_times()[:4])  # its own, and those of its children that have ended
+                    written += each.io_counters().write_chars
+        return Work(seconds, written)
+
+    def show_stacks(self) -> None:
+        """Have the process write to its current log where each of its threads stands."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, getattr(signal, SHOW_STACKS))
 
     @property
     def _stdin(self) -> int:

@@ -18,22 +18,29 @@ Reporter = Callable[[int, float, dict[str, Any]], bool]
 Target = Callable[[dict[str, Any], Reporter], dict[str, Any]]
 """`run(payload, report) -> result`: what a job does."""
 
+SHOW_STACKS = "SIGUSR1"
+"""The signal that has a worker write where each of its threads stands to its current log, whatever it is doing."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work. `payload["log_path"]`, if there, receives all output of the job.
+    """A piece of work.
 
     Attributes:
         id: names the work; stays the same when it is tried again.
         attempt: counts the tries from 1; events of an older attempt are never mistaken for this one's.
         target: the `Target` as "module:function", imported where the job runs.
-        payload: JSON, given to the target.
+        payload: JSON, given to the target. `log_path`, if there, receives all output of the job. `patience_seconds`, if
+            there, is how long it may do nothing at all before its process counts as hung (see `watch`).
+        needs: names of what the job opens or makes where it runs (stores, traced graphs), for whoever chooses its slot;
+            no worker hears of them.
     """
 
     id: str
     attempt: int
     target: str
     payload: dict[str, Any]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,9 @@ class SlotInfo:
         threads: how many CPU threads a job here should use.
         busy: the id of its job, None when free.
         pid: its process, None when there is none at the moment.
+        memory_bytes: of the GPU that its jobs may fill; None for a CPU slot or when unknown.
+        device_name: the model of the GPU, or "".
+        node: the machine it is on; "" for the driver's own.
     """
 
     id: str
@@ -53,6 +63,9 @@ class SlotInfo:
     threads: int
     busy: str | None
     pid: int | None
+    memory_bytes: int | None = None
+    device_name: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,8 @@ class Failed:
 
     Attributes:
         kind: "user" (an exception), "invalid" (`TrialError`) or another `AutotlError.kind`, "oom" (out of memory),
-            "infra" (the process died), "cancelled" (stopped by force).
+            "oom_host" (the system ended the process to get memory back), "disk" (full), "hang" (no sign of life for too
+            long), "infra" (the process died, or its GPU did), "cancelled" (stopped by force).
         message: one line for people.
         detail: the traceback, or the end of the log of a process that died.
     """
@@ -157,6 +171,11 @@ def decode(line: bytes) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise ValueError(f"a message is a JSON object, not {line[:80]!r}")
     return message
+
+
+def job_message(job: Job) -> dict[str, Any]:
+    """A job as it is sent to a worker: `{"job": {...}}`, the fields of `Job` but for its needs."""
+    return {"job": {"id": job.id, "attempt": job.attempt, "target": job.target, "payload": job.payload}}
 
 
 def event_message(event: Report | Finished | Failed) -> dict[str, Any]:

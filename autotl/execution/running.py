@@ -12,7 +12,17 @@ from autotl.execution.protocol import Failed, Finished, Job, Report, Reporter, T
 
 # Keras's backends each have their own way of saying it; none has a type that could be imported here.
 OUT_OF_MEMORY_TYPES = frozenset({"ResourceExhaustedError", "OutOfMemoryError"})
-OUT_OF_MEMORY_TEXTS = ("resource_exhausted", "out of memory", "oom when allocating", "cannot allocate memory")
+OUT_OF_MEMORY_TEXTS = (
+    "resource_exhausted",
+    "out of memory",
+    "out_of_memory",
+    "oom when allocating",
+    "cannot allocate memory",
+    "cublas_status_alloc_failed",
+)
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_TEXTS = ("no space left on device", "disk quota exceeded")  # as C++ and HDF5 pass them on
+BROKEN_DEVICE_TEXTS = ("cuda_error_", "cuda error:", "cudnn_status_internal_error", "cublas_status_not_initialized")
 LONGEST_DETAIL = 20_000  # characters: enough for any traceback, and a message stays small
 
 
@@ -74,17 +84,29 @@ def failure(job: Job, error: BaseException) -> Failed:
 
 
 def kind_of(error: BaseException) -> str:
-    """`Failed.kind` for an exception: what autotl raised on purpose names itself, the rest is "oom" or "user"."""
+    """`Failed.kind` for an exception: what autotl raised on purpose names itself; then what the machine lacked, "disk",
+    "oom" or (of a GPU that no longer works) "infra"; all the rest is "user".
+    """
     if isinstance(error, AutotlError):
         return error.kind
-    return "oom" if any(_is_out_of_memory(link) for link in _causes(error)) else "user"
+    kinds = (kind for link in _causes(error) if (kind := _lack(link)) is not None)
+    return next(kinds, "user")
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return True
+def _lack(error: BaseException) -> str | None:
+    """What the machine lacked, by one exception of a chain.
+
+    The disk comes first, since TensorFlow calls a full one "resource exhausted" too.
+    """
+    code = error.errno if isinstance(error, OSError) else None
     text = str(error).lower()
-    return type(error).__name__ in OUT_OF_MEMORY_TYPES or any(phrase in text for phrase in OUT_OF_MEMORY_TEXTS)
+    if code in DISK_FULL_ERRORS or any(phrase in text for phrase in DISK_FULL_TEXTS):
+        return "disk"
+    if isinstance(error, MemoryError) or code == errno.ENOMEM or type(error).__name__ in OUT_OF_MEMORY_TYPES:
+        return "oom"
+    if any(phrase in text for phrase in OUT_OF_MEMORY_TEXTS):
+        return "oom"
+    return "infra" if any(phrase in text for phrase in BROKEN_DEVICE_TEXTS) else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -5,34 +5,36 @@ cluster can hold one.
 """
 
 import os
+import signal
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from autotl.errors import AutotlError
 from autotl.execution.devices import SlotPlan, worker_environment
+from autotl.execution.oom_killer import count_kills
 from autotl.execution.process import Ending, WorkerProcess, start_worker, tail
-from autotl.execution.protocol import Event, Failed, Job, Report, SlotInfo, Started, Terminal, message_event
+from autotl.execution.protocol import (
+    Event,
+    Failed,
+    Job,
+    Report,
+    SlotInfo,
+    Started,
+    Terminal,
+    job_message,
+    message_event,
+)
+from autotl.execution.recycling import Recycling as Recycling
+from autotl.execution.recycling import Wear
 from autotl.execution.running import as_json_object
+from autotl.execution.watch import PATIENCE_SECONDS, Watch
 
 MOST_FAILED_STARTS = 3
 EXIT_PATIENCE_SECONDS = 2.0  # between a worker's last word and its end; after that it is made to end
-
-
-@dataclass(frozen=True)
-class Recycling:
-    """When a worker is replaced by a fresh one between two jobs. Out of memory always is a reason: what a framework
-    does after it cannot be trusted.
-
-    Attributes:
-        jobs: after so many; a worker's imports take seconds, so this is only for leaks nobody can see.
-        growth_bytes: when its private memory has grown by this much since its first job ended.
-    """
-
-    jobs: int = 256
-    growth_bytes: int = 2 * 2**30
+STACKS_SECONDS = 1.0  # that a hung worker has for writing where its threads stand
 
 
 @dataclass
@@ -44,12 +46,14 @@ class Slot:
         log_path: of its workers, one after the other; None for an unnamed file.
         extra_env: wins over the environment that the plan makes.
         recycling: when to take a fresh worker.
+        count_kills: how many processes the system has killed for memory so far.
     """
 
     plan: SlotPlan
     log_path: Path | None = None
     extra_env: Mapping[str, str] = field(default_factory=dict)
     recycling: Recycling = field(default_factory=Recycling)
+    count_kills: Callable[[], int] = count_kills
     _worker: WorkerProcess | None = None
     _module: str | None = None
     _job: Job | None = None
@@ -57,8 +61,10 @@ class Slot:
     _reports: int = 0  # that the job has sent
     _seen: int = 0  # of them, by the driver
     _kill_at: float | None = None
-    _jobs_done: int = 0
-    _first_memory_bytes: int = 0
+    _watch: Watch | None = None  # over the job
+    _hung_seconds: float | None = None  # without a sign of life; None while the job does not count as hung
+    _kills_before: int = 0
+    _wear: Wear = field(default_factory=Wear)
     _failed_starts: int = 0
     _retired: bool = False
 
@@ -66,7 +72,8 @@ class Slot:
         """The slot as it is now."""
         busy = None if self._job is None else self._job.id
         pid = None if self._worker is None else self._worker.pid
-        return SlotInfo(self.plan.id, self.plan.device, self.plan.threads, busy, pid)
+        plan = self.plan
+        return SlotInfo(plan.id, plan.device, plan.threads, busy, pid, plan.memory_bytes, plan.device_name)
 
     def is_busy(self) -> bool:
         """Whether it has a job."""
@@ -77,7 +84,7 @@ class Slot:
         job = replace(job, payload=as_json_object(job.payload))
         if self._worker is None:
             self._start()
-        self._job, self._job_started = job, False
+        self._job, self._job_started, self._kills_before = job, False, self.count_kills()
         self._send_job()
 
     def warm(self, module: str) -> None:
@@ -92,9 +99,7 @@ class Slot:
         """Ask the job to end, and set the time at which its worker is killed if it has not. The earliest time holds."""
         if self._worker is None or self._job is None or self._job.id != job_id:
             return
-        kill_at = time.monotonic() + grace_seconds
-        if self._kill_at is None or kill_at < self._kill_at:
-            self._kill_at = kill_at
+        self._kill_within(grace_seconds)
         self._worker.send({"stop": [self._job.id, self._job.attempt]})
 
     def acknowledge(self) -> None:
@@ -109,7 +114,8 @@ class Slot:
 
     def kill_at(self) -> float | None:
         """The `time.monotonic()` at which `collect` must be called in any case."""
-        return self._kill_at
+        times = [self._kill_at, None if self._watch is None else self._watch.due()]
+        return min((each for each in times if each is not None), default=None)
 
     def collect(self) -> list[Event]:
         """What has happened; also moves everything on.
@@ -126,9 +132,10 @@ class Slot:
             return events + self._replace(worker, overdue=True)
         if worker.has_exited() or not worker.is_open:
             return events + self._replace(worker, overdue=False)
-        if any(isinstance(event, Terminal) and self._is_spent(worker, event) for event in events):
+        if any(isinstance(each, Terminal) and self._wear.is_spent(worker, each, self.recycling) for each in events):
             worker.end(0)
             self._forget(worker)
+        self._look_after(worker)
         return events
 
     def retire(self) -> list[Event]:
@@ -153,14 +160,33 @@ class Slot:
         """Start a worker and tell it at once all it has to do."""
         environment = worker_environment(self.plan, os.environ, self.extra_env)
         self._worker = start_worker(environment, self.log_path)
-        self._jobs_done = 0
+        self._wear = Wear()
         if self._module is not None:
             self._worker.send({"import": self._module})
 
     def _send_job(self) -> None:
         assert self._worker is not None and self._job is not None
         self._reports = self._seen = 0
-        self._worker.send({"job": asdict(self._job)})
+        self._watch_for(max(PATIENCE_SECONDS, _patience_seconds(self._job)))  # it may have to wait for imports
+        self._worker.send(job_message(self._job))
+
+    def _watch_for(self, patience_seconds: float) -> None:
+        now = time.monotonic()
+        self._watch = Watch(patience_seconds, heard=now, looked=now)
+
+    def _look_after(self, worker: WorkerProcess) -> None:
+        """See whether the job hangs, when it is time for it; one that does must say where it stands, and ends then."""
+        job, watch, now = self._job, self._watch, time.monotonic()
+        if job is None or watch is None or now < watch.due():
+            return
+        if watch.look(now, worker.work(), _log_bytes(job, worker)):
+            self._hung_seconds, self._watch = now - watch.heard, None
+            worker.show_stacks()
+            self._kill_within(STACKS_SECONDS)
+
+    def _kill_within(self, seconds: float) -> None:
+        kill_at = time.monotonic() + seconds
+        self._kill_at = kill_at if self._kill_at is None else min(kill_at, self._kill_at)
 
     def _read(self, worker: WorkerProcess) -> list[Event]:
         """The events in what can be read at once; from a process that has ended, all there are."""
@@ -185,39 +211,30 @@ class Slot:
             case {"started": [job_id, attempt]} if job is not None and (job_id, attempt) == (job.id, job.attempt):
                 self._failed_starts = 0
                 self._job_started = True
+                self._watch_for(_patience_seconds(job))
                 return [Started(job_id, attempt, self.plan.id, worker.pid)]
         event = message_event(message)
         if event is None or job is None or (event.job_id, event.attempt) != (job.id, job.attempt):
             return []
         self._reports += isinstance(event, Report)
+        if self._watch is not None:
+            self._watch.heard = time.monotonic()
         return [self._ended(event) if isinstance(event, Terminal) else event]
 
     def _ended(self, event: Terminal) -> Terminal:
         """Free the slot."""
         self._job, self._job_started, self._kill_at = None, False, None
+        self._watch = self._hung_seconds = None
         return event
-
-    def _is_spent(self, worker: WorkerProcess, event: Terminal) -> bool:
-        """Whether the worker should not get another job after this one."""
-        self._jobs_done += 1
-        memory_bytes = worker.private_memory_bytes()
-        if self._jobs_done == 1:
-            self._first_memory_bytes = memory_bytes
-        out_of_memory = isinstance(event, Failed) and event.kind == "oom"
-        has_grown = memory_bytes - self._first_memory_bytes > self.recycling.growth_bytes
-        return out_of_memory or has_grown or self._jobs_done >= self.recycling.jobs
 
     def _replace(self, worker: WorkerProcess, overdue: bool) -> list[Event]:
         """The worker is dead, or has to die: say what became of its job, and start another."""
         ending = worker.end(0 if overdue else EXIT_PATIENCE_SECONDS)
         events = self._read(worker)  # Its last words count: they may be that the job has finished.
         job = self._job
-        if job is not None and overdue:
-            message = "stopped by force: it did not end by itself in the time it was given"
-            events.append(self._ended(Failed(job.id, job.attempt, "cancelled", message, _log_tail(job, ending))))
-        elif job is not None and self._job_started:
-            message = f"the worker of slot {self.plan.id} (process {worker.pid}) {ending.in_words()}"
-            events.append(self._ended(Failed(job.id, job.attempt, "infra", message, _log_tail(job, ending))))
+        if job is not None and (overdue or self._job_started):
+            kind, message = self._cause(worker, ending, overdue)
+            events.append(self._ended(Failed(job.id, job.attempt, kind, message, _log_tail(job, ending))))
         elif not events:
             self._failed_starts += 1
         may_start = self._failed_starts < MOST_FAILED_STARTS
@@ -225,6 +242,17 @@ class Slot:
         if not may_start and not self._retired:
             raise AutotlError(_no_start_message(self.plan.id, ending))
         return events
+
+    def _cause(self, worker: WorkerProcess, ending: Ending, overdue: bool) -> tuple[str, str]:
+        """Why a worker took its job with it: `Failed.kind`, and in words."""
+        if self._hung_seconds is not None:
+            return "hang", f"no sign of life for {self._hung_seconds:.1f} s; the log says where its threads stood"
+        if overdue:
+            return "cancelled", "stopped by force: it did not end by itself in the time it was given"
+        words = f"the worker of slot {self.plan.id} (process {worker.pid}) {ending.in_words()}"
+        if ending.code == -signal.SIGKILL and self.count_kills() > self._kills_before:
+            return "oom_host", f"{words}, because the machine had run out of memory"
+        return "infra", words
 
     def _forget(self, worker: WorkerProcess, start_another: bool = True) -> None:
         """Let go of a worker that has ended, and start the next one, with the job that had not begun, if any."""
@@ -241,6 +269,19 @@ def _no_start_message(slot_id: str, ending: Ending) -> str:
         f"A worker must live to take a job: that of slot {slot_id} died {MOST_FAILED_STARTS} times, and the last one "
         f"{ending.in_words()}. The end of its log says why:\n{ending.log_tail}"
     )
+
+
+def _patience_seconds(job: Job) -> float:
+    return float(job.payload.get("patience_seconds", PATIENCE_SECONDS))
+
+
+def _log_bytes(job: Job, worker: WorkerProcess) -> int:
+    """The size of the job's own log, or of the worker's."""
+    log_path = job.payload.get("log_path")
+    try:
+        return os.fstat(worker.log.fileno()).st_size if log_path is None else Path(log_path).stat().st_size
+    except OSError:
+        return 0
 
 
 def _log_tail(job: Job, ending: Ending) -> str:

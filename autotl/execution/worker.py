@@ -4,7 +4,7 @@ JSON lines on stdin: `{"job": {...}}`, `{"stop": [id, attempt]}`, `{"seen": [id,
 were dealt with, and a stop would have come before), `{"import": module}`. JSON lines on stdout:
 `{"hello": {...}}`, `{"imported": module}`, `{"started": [id, attempt]}` and the events of `protocol`. Everything else
 that this process writes to stdout or stderr, from Python or C, goes to the log: the stderr it was started with, or
-`payload["log_path"]` while a job that has one is running.
+`payload["log_path"]` while a job that has one is running. On `SHOW_STACKS` it writes there where its threads stand.
 
 The process lasts over many jobs and ends when stdin does. That is how a driver that was killed takes its workers with
 it: the kernel closes the pipe.
@@ -27,7 +27,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from autotl.execution.protocol import Failed, Job, decode, encode, event_message
+from autotl.execution.oom_killer import volunteer
+from autotl.execution.protocol import SHOW_STACKS, Failed, Job, Terminal, decode, encode, event_message
 from autotl.execution.running import failure, make_reporter, run_job
 
 ANSWER_SECONDS = 5.0
@@ -97,8 +98,10 @@ def main() -> None:
     """Serve one driver until it is gone."""
     # Ctrl-C in the terminal is the driver's to handle: it decides what becomes of the jobs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    volunteer()
     line = take_streams()
     faulthandler.enable()  # A crash in native code leaves its Python stack in the log.
+    faulthandler.register(getattr(signal, SHOW_STACKS))
     threading.Thread(target=line.listen, name="driver", daemon=True).start()
     line.send({"hello": {"pid": os.getpid(), "python": platform.python_version(), "autotl": _version()}})
     while True:
@@ -130,13 +133,14 @@ def execute(job: Job, line: Line) -> None:
     key = (job.id, job.attempt)
     report = make_reporter(job, lambda event: line.send(event_message(event)), lambda n: line.is_stopped(key, n))
     line.send({"started": [job.id, job.attempt]})
+    outcome: Terminal | None = None
     try:
         with output_to(job.payload.get("log_path")):
             outcome = run_job(job, report)
             if isinstance(outcome, Failed):
                 print(outcome.detail, file=sys.stderr)
     except OSError as error:  # The log itself cannot be written.
-        outcome = failure(job, error)
+        outcome = failure(job, error) if outcome is None else outcome
     line.forget(key)
     line.send(event_message(outcome))
 
@@ -170,7 +174,7 @@ def output_to(path: str | None) -> Iterator[None]:
 
 def _point_output_at(descriptor: int) -> None:
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(ValueError):  # A job may have closed them.
+        with contextlib.suppress(ValueError, OSError):  # A job may have closed them, or filled the disk.
             stream.flush()
     if os.name == "posix":
         ctypes.CDLL(None).fflush(None)  # C's own buffers belong to the log that was current when they were filled.

@@ -1,10 +1,12 @@
 """Fake targets, imported by name where a job runs; no framework, no sleeping."""
 
 import ctypes
+import errno
 import os
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 
 from autotl.errors import DataError, TrialError
@@ -37,10 +39,34 @@ def until_stopped(payload, report):
     return {"stopped": True}
 
 
+def until_file(payload, report):
+    """Reports once, waits until there is a file, and leaves a line in another one."""
+    never, _keep_open = os.pipe()
+    report(0, 0.5, {"number": payload["number"]})
+    while not Path(payload["awaits"]).exists():
+        select.select([never], [], [], 0.02)
+    return {**touch(payload, report), "number": payload["number"]}
+
+
 def hang(payload, report):
     report(0, 0.0, {})
     while True:
         signal.pause()
+
+
+def hang_in_silence(payload, report):
+    while True:
+        signal.pause()
+
+
+def write_without_reports(payload, report):
+    """Says that it gets on, only in its log, until it has done so for `seconds`."""
+    never, _keep_open = os.pipe()
+    end = time.monotonic() + payload["seconds"]
+    while time.monotonic() < end:
+        print("still here")
+        select.select([never], [], [], 0.02)
+    return {}
 
 
 def hang_with_child(payload, report):
@@ -72,6 +98,14 @@ def fail(payload, report):
             raise RuntimeError("RESOURCE_EXHAUSTED: while trying to allocate")
         case "torch":
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        case "disk":
+            raise OSError(errno.ENOSPC, "No space left on device", "/somewhere")
+        case "quota":
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        case "tensorflow disk":
+            raise ResourceExhaustedError("model.keras; No space left on device")
+        case "gpu":
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
         case "wrapped":
             try:
                 raise MemoryError
@@ -107,6 +141,10 @@ def noise(payload, report):
 
 def environment(payload, report):
     return {"environment": dict(os.environ), "tensorflow": "tensorflow" in sys.modules}
+
+
+def kernel_score(payload, report):
+    return {"oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text())}
 
 
 def modules(payload, report):

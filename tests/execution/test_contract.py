@@ -75,6 +75,10 @@ def test_a_payload_that_is_no_json_is_refused_and_the_slot_stays_free(executor, 
         ("jax", "oom", "RESOURCE_EXHAUSTED"),
         ("torch", "oom", "CUDA out of memory"),
         ("wrapped", "oom", "could not fit"),
+        ("disk", "disk", "No space left on device: '/somewhere'"),
+        ("quota", "disk", "Disk quota exceeded"),
+        ("tensorflow disk", "disk", "model.keras; No space left"),
+        ("gpu", "infra", "uncorrectable ECC error"),
     ],
 )
 def test_an_exception_is_a_failure_of_its_kind(executor, finish, how, kind, message):

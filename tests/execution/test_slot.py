@@ -2,6 +2,7 @@
 
 import os
 import select
+import selectors
 import signal
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import psutil
 import pytest
 
 from autotl.errors import AutotlError
+from autotl.execution.devices import SlotPlan
 from autotl.execution.protocol import Failed, Finished, Job, Report, Started, Terminal
-from autotl.execution.slot import Recycling
+from autotl.execution.slot import Recycling, Slot
 
 pytestmark = pytest.mark.process
 HERE = Path(__file__).parent
@@ -108,12 +110,94 @@ def test_a_job_that_does_not_heed_a_stop_is_killed_after_the_grace(make_local, p
     assert pid_after_a_job(executor, finish) != started.pid
 
 
-def test_out_of_memory_brings_a_fresh_worker(make_local, finish):
+@pytest.mark.parametrize(
+    ("target", "payload", "came_to"),
+    [
+        ("noise", {}, "disk"),  # it could not say what it had to say
+        ("echo", {}, None),
+        ("fail", {"how": "plain"}, "user"),  # its traceback could not be written: that does not change what it was
+    ],
+)
+def test_a_log_on_a_full_disk_ends_only_those_who_write_to_it(make_local, finish, target, payload, came_to):
+    executor = make_local()
+    executor.submit(job(target, {**payload, "log_path": "/dev/full"}), "cpu-0")
+    assert getattr(finish(executor)[-1], "kind", None) == came_to
+    assert pid_after_a_job(executor, finish) is not None
+
+
+@pytest.mark.parametrize(("how", "kind"), [("tensorflow", "oom"), ("gpu", "infra")])
+def test_what_no_framework_survives_brings_a_fresh_worker(make_local, finish, how, kind):
     executor = make_local()
     before = pid_after_a_job(executor, finish)
-    executor.submit(job("fail", {"how": "tensorflow"}), "cpu-0")
-    assert finish(executor)[-1].kind == "oom"
+    executor.submit(job("fail", {"how": how}), "cpu-0")
+    assert finish(executor)[-1].kind == kind
     assert pid_after_a_job(executor, finish) != before
+
+
+def test_a_job_that_hangs_is_ended_and_says_where_it_stood(make_local, finish, tmp_path):
+    executor = make_local()
+    log_path = tmp_path / "attempt-1" / "log.txt"
+    executor.submit(job("hang_in_silence", {"patience_seconds": 0.2, "log_path": str(log_path)}), "cpu-0")
+    started, failed = finish(executor)
+    assert failed.kind == "hang"
+    assert "no sign of life" in failed.message
+    assert "in hang_in_silence" in failed.detail
+    assert "in hang_in_silence" in log_path.read_text()
+    assert_goes_away(started.pid)
+    assert pid_after_a_job(executor, finish) != started.pid
+
+
+def test_a_job_that_reports_or_writes_to_its_log_does_not_hang(make_local, finish, poll_until, tmp_path):
+    executor = make_local(slots=2)
+    patience = {"patience_seconds": 0.8}
+    executor.submit(job("until_stopped", patience, job_id="reports"), "cpu-0")
+    writer = {**patience, "seconds": 2.0, "log_path": str(tmp_path / "log.txt")}
+    executor.submit(job("write_without_reports", writer, job_id="writes"), "cpu-1")
+    events = poll_until(executor, lambda events: any(isinstance(event, Terminal) for event in events))
+    assert [event for event in events if isinstance(event, Terminal)] == [Finished("writes", 1, {})]
+    executor.stop("reports", 60)
+    assert isinstance(finish(executor)[-1], Finished)
+
+
+def test_a_worker_that_the_system_took_for_its_memory_is_another_failure(finish):
+    """The count is the kernel's own elsewhere (`test_oom_killer.py`); here it is a list."""
+    kills = []
+    slot = Slot(
+        SlotPlan("cpu-0", "cpu", threads=1), extra_env={"PYTHONPATH": IMPORT_PATH}, count_kills=lambda: len(kills)
+    )
+    executor = OneSlot(slot)
+    try:
+        kinds = []
+        for attempt, grows in enumerate([True, False]):
+            executor.submit(job("die", {"how": "kill"}, attempt=attempt))
+            kills += ["victim"] if grows else []
+            kinds.append(finish(executor)[-1].kind)
+        assert kinds == ["oom_host", "infra"]
+    finally:
+        slot.close()
+
+
+def test_the_system_takes_workers_ahead_of_their_driver(make_local, finish):
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    executor = make_local()
+    executor.submit(job("kernel_score"), "cpu-0")
+    assert finish(executor)[-1].result == {"oom_score_adj": min(1000, own + 500)}
+
+
+class OneSlot:
+    """As much of an executor as `finish` needs, around one slot, as an actor on a cluster holds it."""
+
+    def __init__(self, slot):
+        self.slot = slot
+        self.submit = slot.submit
+
+    def poll(self, timeout_seconds):
+        self.slot.acknowledge()
+        with selectors.DefaultSelector() as selector:
+            for descriptor, mask in self.slot.watched():
+                selector.register(descriptor, mask)
+            selector.select(timeout_seconds)
+        return self.slot.collect()
 
 
 def test_an_ordinary_failure_keeps_the_worker(make_local, finish):
