@@ -1,25 +1,19 @@
-"""The run directory: where everything of one search lies, and who may write to it.
+"""The run directory: where everything of one search lies.
 
 ```
-RUN/ request.json  manifest.csv  study.db  events.jsonl  .lock  .lock-holder.json
+RUN/ request.json  manifest.csv  study.db  events.jsonl  .lock  .lock-holder.json  stop
      trials/0007/attempt-1/...   model/   report.html
 ```
 """
 
-import contextlib
-import os
 import re
-import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from autotl.errors import UsageError
-from autotl.runs.files import read_json, write_json
+from autotl.runs.files import write_json
 
 DEFAULT_PARENT = Path("runs")
 
@@ -34,6 +28,16 @@ class Run:
     def request_path(self) -> Path:
         """What was asked for; a folder that has it is a run."""
         return self.path / "request.json"
+
+    @property
+    def space_path(self) -> Path:
+        """The search space, as its file was."""
+        return self.path / "space.toml"
+
+    @property
+    def data_path(self) -> Path:
+        """What the check of the images found."""
+        return self.path / "data.json"
 
     @property
     def manifest_path(self) -> Path:
@@ -56,6 +60,11 @@ class Run:
         return self.path / "model"
 
     @property
+    def result_path(self) -> Path:
+        """The JSON object that the search ended with; a run that has it is finished."""
+        return self.path / "result.json"
+
+    @property
     def predictions_path(self) -> Path:
         """What the delivered model said of the test images: `probabilities`, `labels` and `rows` of the manifest."""
         return self.path / "test.npz"
@@ -75,6 +84,11 @@ class Run:
         """Who took the lock last; means something only while the lock is held."""
         return self.path / ".lock-holder.json"
 
+    @property
+    def stop_path(self) -> Path:
+        """Asks the driver to stop, as soon as it is there."""
+        return self.path / "stop"
+
     def trial_dir(self, number: int) -> Path:
         """The folder of trial `number`."""
         return self.path / "trials" / f"{number:04d}"
@@ -82,6 +96,16 @@ class Run:
     def attempt_dir(self, number: int, attempt: int) -> Path:
         """The folder of one attempt at a trial; attempts never share files, so a late writer harms nobody."""
         return self.trial_dir(number) / f"attempt-{attempt}"
+
+    def remove_checkpoints(self, number: int) -> None:
+        """Remove what the attempts at a trial have kept to be gone on with: it has ended."""
+        for path in self.trial_dir(number).glob("attempt-*/checkpoint.npz"):
+            path.unlink(missing_ok=True)
+
+    def attempts(self, number: int) -> list[int]:
+        """The attempts at a trial that have left a folder, the oldest first."""
+        names = [path.name for path in self.trial_dir(number).glob("attempt-*")]
+        return sorted(int(name) for path in names if (name := path.removeprefix("attempt-")).isdecimal())
 
 
 def create_run(path: Path | None, request: dict[str, Any], moment: datetime | None = None) -> Run:
@@ -123,43 +147,13 @@ def open_run(path: Path) -> Run:
     return run
 
 
-@contextlib.contextmanager
-def lock_run(run: Run) -> Iterator[None]:
-    """Be the only driver of `run` for the length of a `with` block.
-
-    The kernel frees the lock when its holder dies, however it dies, so there are no stale locks.
-
-    Raises:
-        UsageError: when another process drives the run; names its process id.
-    """
-    lock = filelock.FileLock(run.lock_path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise UsageError(
-            f"One process at a time drives a run: {run.path} is being driven by {_holder(run)}. "
-            f"Wait for it, end it, or give this search a folder of its own."
-        ) from None
-    try:
-        write_json(run.lock_holder_path, {"pid": os.getpid(), "host": socket.gethostname()})
-        yield
-    finally:
-        lock.release()
-
-
-def _holder(run: Run) -> str:
-    """Who holds the lock, in words; the file may be missing for the moment between locking and writing it."""
-    try:
-        holder = read_json(run.lock_holder_path)
-        return f"process {holder['pid']} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
-
-
 def _claim(folder: Path) -> Path:
     """`folder` as a new, empty directory."""
     if (folder / "request.json").exists():
-        raise UsageError(f"A new search needs a new run directory: {folder} is already a run. Give another folder.")
+        raise UsageError(
+            f"A new search needs a new run directory: {folder} is already a run. See it with `autotl status {folder}`, "
+            "or give another folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

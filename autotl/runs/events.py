@@ -39,19 +39,38 @@ def append_event(run: Run, kind: str, **fields: Any) -> None:
 
 def read_events(run: Run) -> list[dict[str, Any]]:
     """All whole events of the run, oldest first; what a killed writer left of a line is passed over."""
+    return read_new_events(run, 0)[0]
+
+
+def read_new_events(run: Run, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """The whole events from a place in the log on, and the place where the next ones will be.
+
+    Args:
+        run: the run.
+        offset: in bytes; 0 for the beginning, later what the last call answered.
+    """
     try:
-        content = run.events_path.read_bytes()
+        with run.events_path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
     except FileNotFoundError:
-        return []
-    events = []
-    for line in content.split(b"\n"):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
+        return [], offset
+    events, end = [], offset
+    for line in content.splitlines(keepends=True):
+        event = _parse(line)
+        if event is not None:
             events.append(event)
-    return events
+        if event is not None or line.endswith(b"\n"):
+            end += len(line)  # half a line at the end may yet become a whole one
+    return events, end
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
 
 
 def _finite(value: Any) -> Any:

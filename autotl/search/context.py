@@ -1,8 +1,11 @@
 """What all steps of one search share: the run, its request, the data, the slots, the clock and the ledger."""
 
+import math
+import sys
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
@@ -14,15 +17,23 @@ from autotl.heads.contract import Head
 from autotl.runs.directory import Run
 from autotl.runs.events import append_event
 from autotl.runs.files import write_json
+from autotl.search.affinity import needs_of
 from autotl.search.costs import Costs
-from autotl.search.dispatch import Dispatcher
+from autotl.search.dispatch import Dispatcher, Outcome
 from autotl.search.forecast import Forecast
+from autotl.search.past import BEGUN, RESUMED, Past, digest_of
 from autotl.search.request import SearchRequest
+from autotl.search.stopping import Stopping
 from autotl.space.schema import SearchSpace, Stage
 
 OnEvent = Callable[[dict[str, Any]], None]
 FEW_IMAGES = 2000  # for training and validation together; a fifth of them tells apart differences of 6 points
 TRIAL_TARGET = "autotl.learn.jobs:run_job"
+NOT_DESCRIBED = (
+    "number", "config", "manifest", "dataset", "cache", "metric", "folder", "log_path", "earlier", "shares_stores",
+)  # fmt: skip
+REPORT_SECONDS = 1.0  # from one report of a job in the log to the next, at least
+PULSE_SECONDS = 60.0  # from one sign of life in the log to the next
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Plugins:
 
 @dataclass
 class Context:
-    """Passed down through the steps of a search; costs, forecast, `expected`, `number` and the dispatcher change."""
+    """Passed down through the steps of a search; what changes is below `on_event`, and the dispatcher."""
 
     request: SearchRequest
     space: SearchSpace
@@ -50,7 +61,9 @@ class Context:
     forecast: Forecast = field(default_factory=lambda: Forecast({}, 0, 0))
     expected: float | None = None  # seconds of the whole search, as the check foresaw them
     number: int = 0
-    finishes: bool = False  # asks for no further trial: what is known is delivered
+    past: Past = field(default_factory=Past)
+    stopping: Stopping = field(default_factory=Stopping)
+    logged_at: dict[str, float] = field(default_factory=dict)  # the last report of a job, and the last sign of life
     shares_stores: bool = False  # with other searches of the same images
     outer: tuple[str, ...] = ()  # test predictions of searches on other parts, in the place of a test split
 
@@ -62,7 +75,13 @@ class Context:
     def heads(self) -> Mapping[str, Head]:
         return self.plugins.heads
 
+    @property
+    def finishes(self) -> bool:
+        """Whether no further trial is asked for: what is known is delivered."""
+        return self.stopping.finishes
+
     def elapsed(self) -> float:
+        """Seconds that the search has taken, those of earlier drivers included."""
         return monotonic() - self.started
 
     def cheapest_first(self, names: Iterable[str]) -> list[str]:
@@ -86,24 +105,92 @@ class Context:
         """A seed of its own for every purpose, fixed by the request's."""
         return zlib.crc32(f"{self.request.seed}/{purpose}".encode()) & 0x7FFFFFFF
 
+    def log_beginning(self) -> None:
+        """The first event of a driver: from here on its time counts."""
+        slots = len(self.dispatcher.executor.slots())
+        kind = RESUMED if self.past.events else BEGUN
+        self.log(kind, python=sys.version.split()[0], slots=slots, elapsed=round(self.elapsed(), 3))
+
+    def look(self) -> None:
+        """Between two events: leave a sign of life, and see whether somebody wants the search to stop.
+
+        Raises:
+            KeyboardInterrupt: somebody does.
+        """
+        if self._is_due("alive", PULSE_SECONDS):
+            self.log("alive")
+        self.stopping.look()
+
+    def begin(self, name: str, detail: str, **fields: Any) -> None:
+        """A part of the search begins: a stage, "confirm", "final" or "test"."""
+        self.log("phase", phase=name, detail=detail, **fields)
+        self.tell("phase", phase=name, detail=detail)
+
+    def expect(self, seconds: float) -> None:
+        """How long the rest will take."""
+        self.log("eta", seconds=round(seconds, 1))
+        self.tell("eta", seconds=seconds)
+
+    def note_report(self, job: Job, step: int, value: float) -> None:
+        """A job told its score; the log has one a second at most."""
+        if self._is_due(job.id, REPORT_SECONDS):
+            self.log("report", job=job.id, step=step, value=value)
+
+    def _is_due(self, what: str, seconds: float) -> bool:
+        now = monotonic()
+        is_due = now - self.logged_at.get(what, -math.inf) >= seconds
+        if is_due:
+            self.logged_at[what] = now
+        return is_due
+
     def job(self, number: int, kind: str, config: dict[str, Any], seed: int, **fields: Any) -> Job:
-        """A job for the trial of that number, with a folder and a log of its own."""
-        folder = self.run.attempt_dir(number, 1)
+        """A job for the trial of that number, in a folder that no attempt has used before. It is not sent yet."""
+        before = self.run.attempts(number)
+        attempt = max(before, default=0) + 1
+        folder = self.run.attempt_dir(number, attempt)
         payload = {
             "kind": kind,
+            "number": number,
             "config": config,
             "manifest": str(self.run.manifest_path),
+            "dataset": self.manifest.root,
             "cache": {"root": str(self.cache.root), "max_bytes": self.cache.max_bytes},
             "seed": seed,
             "metric": self.request.metric,
             "folder": str(folder),
             "log_path": str(folder / "log.txt"),
+            "earlier": [str(self.run.attempt_dir(number, earlier)) for earlier in before],
             "shares_stores": self.shares_stores,
             **fields,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.run.trial_dir(number) / "config.json", {"kind": kind, "seed": seed, **fields, **config})
-        return Job(f"{kind}-{number}", 1, TRIAL_TARGET, payload)
+        return Job(f"{kind}-{number}", attempt, TRIAL_TARGET, payload, needs_of(payload))
+
+    def prepare(self, job: Job) -> Job:
+        """Make the folder of a job, and write down what it is to do."""
+        what = job.payload
+        Path(what["folder"]).mkdir(parents=True, exist_ok=True)
+        described = {name: value for name, value in what.items() if name not in NOT_DESCRIBED}
+        write_json(self.run.trial_dir(what["number"]) / "config.json", {**described, **what["config"]})
+        stage = what.get("stage", what["kind"])
+        fields = {"number": what["number"], "attempt": job.attempt, "stage": stage, "digest": digest_of(job)}
+        self.log("asked", job=job.id, **fields)
+        return job
+
+    def run_jobs(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Run jobs that are no trials of a study; those that an earlier driver has run to their end are not repeated.
+
+        Returns:
+            The outcomes in the order of the jobs.
+        """
+
+        def on_report(job: Job, step: int, value: float) -> bool:
+            self.note_report(job, step, value)
+            return False
+
+        known = {job.id: outcome for job in jobs if (outcome := self.past.outcome(job)) is not None}
+        sent = [self.prepare(job) for job in jobs if job.id not in known]
+        ended = {outcome.job.id: outcome for outcome in self.dispatcher.run_all(sent, on_report)}
+        return [{**known, **ended}[job.id] for job in jobs]
 
     def trial_job(
         self,

@@ -70,26 +70,27 @@ def _stage_of(context: Context, result: Mapping[str, Any]) -> Stage:
 
 def _trial(context: Context, stage: Stage, config: dict[str, Any]) -> list[dict[str, Any]]:
     job = context.trial_job(stage, context.next_number(), config)
-    outcome = context.dispatcher.run_all([job])[0]
+    outcome = context.run_jobs([job])[0]
     if outcome.result is None:
         context.log("ensemble_failed", message=getattr(outcome.failure, "message", ""))
         return []
     context.costs.add_job(outcome.result["ledger"], outcome.seconds, "ensemble")
     settled = {**config, **outcome.result.get("settled", {})}
-    record = {"config": settled, "folder": job.payload["folder"], "state": "complete", "number": context.number}
+    record = {"config": settled, "folder": outcome.job.payload["folder"], "state": "complete", "number": context.number}
     return [{**outcome.result, **record}]
 
 
 def _stack(context: Context, members: Sequence[dict[str, Any]]) -> Finalist | None:
     folders = [member["folder"] for member in members]
     job = context.job(context.next_number(), "stack", members[0]["config"], context.seed_for("stack"), members=folders)
-    outcome = context.dispatcher.run_all([job])[0]
+    outcome = context.run_jobs([job])[0]
     if outcome.result is None:
         context.log("ensemble_failed", message=getattr(outcome.failure, "message", ""))
         return None
     used = [members[position] for position in outcome.result["members"]]
     cost = sum(member["multiply_adds"] for member in used)
-    record = {**outcome.result, "number": context.number, "config": used[0]["config"], "folder": job.payload["folder"]}
+    folder = outcome.job.payload["folder"]
+    record = {**outcome.result, "number": context.number, "config": used[0]["config"], "folder": folder}
     context.costs.add_job(outcome.result["ledger"], outcome.seconds, "ensemble")
     (finalist,) = as_finalists([{**record, "state": "complete", "multiply_adds": cost}], context.request.metric)
     return replace(finalist, members=tuple({"config": m["config"], "temperature": m["temperature"]} for m in used))

@@ -88,7 +88,7 @@ def confirm(context: Context, candidates: Sequence[dict[str, Any]], stage: Stage
         }
         jobs.append(context.trial_job(stage, number, candidate["config"], **fresh))
     finalists = []
-    for candidate, outcome in zip(candidates, context.dispatcher.run_all(jobs), strict=True):
+    for candidate, outcome in zip(candidates, context.run_jobs(jobs), strict=True):
         if outcome.result is None:
             context.log("confirm_failed", number=candidate["number"], message=getattr(outcome.failure, "message", ""))
             continue

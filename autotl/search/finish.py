@@ -29,7 +29,7 @@ def fit_final(context: Context, finalist: Finalist) -> dict[str, Any]:
     if context.request.budget is not None:
         how["stop_at"] = context.clock_time(context.request.budget - context.forecast.test_seconds(finalist.config))
     job = context.job(number, "final", finalist.config, context.seed_for("final"), **how)
-    outcome = context.dispatcher.run_all([job])[0]
+    outcome = context.run_jobs([job])[0]
     result = _result(outcome)
     context.costs.add_job(result["ledger"], outcome.seconds, "final")
     context.log("final", number=number, config=finalist.config, seconds=outcome.seconds)

@@ -6,8 +6,8 @@ together, which is honest about the whole procedure (Cawley and Talbot, https://
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict, replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -20,9 +20,11 @@ from autotl.errors import UsageError
 from autotl.runs.directory import Run, create_run, open_run
 from autotl.runs.events import append_event
 from autotl.runs.files import write_text
+from autotl.runs.locking import lock_run
 from autotl.search.context import Context
 from autotl.search.costs import Costs
-from autotl.search.dispatch import Dispatcher
+from autotl.search.past import read_past
+from autotl.search.stopping import check_finish
 
 RunOne = Callable[[Context], dict[str, Any]]
 
@@ -70,23 +72,24 @@ def run_nested(context: Context, parts: int, run_one: RunOne) -> dict[str, Any]:
     Returns:
         The result of the last search; its test scores are those of the outer searches together.
     """
-    if context.finishes and not context.run.study_path.exists():
-        raise UsageError(
-            f"--finish delivers the best model of what is known, and of a search with --cv-test {parts} nothing is "
-            f"known before its last part has begun. Leave --finish out: autotl resume {context.run.path}"
-        )
+    if context.finishes:
+        check_finish(context.run, parts)
     manifests = outer_manifests(context.manifest, parts, context.seed_for("outer folds"))
     share = None if context.request.budget is None else context.request.budget / (len(manifests) + 1)
     predictions = []
     for number, manifest in enumerate(manifests):
         child = _child(context, number, manifest, share)
-        context.tell("note", message=f"search {number + 1} of {len(manifests) + 1}: tested on a part of its own")
-        finished = child.run.path / "result.json"
-        if not finished.exists():
-            run_one(child)
-            context.costs.absorb(child.costs, f"outer {number}")
         predictions.append(str(child.run.predictions_path))
-    context.tell("note", message=f"search {len(manifests) + 1} of {len(manifests) + 1}: the model, on all images")
+        context.begin(f"part {number + 1} of {len(manifests) + 1}", f"tested on a part of its own: {child.run.path}")
+        if number in context.past.parts:
+            context.costs.absorb(Costs(**context.past.parts[number]), f"outer {number}")
+        elif not (child.run.result_path).exists():
+            with lock_run(child.run):
+                child.log_beginning()
+                run_one(child)
+            context.costs.absorb(child.costs, f"outer {number}")
+            context.log("part", number=number, costs=asdict(child.costs))
+    context.begin(f"part {len(manifests) + 1} of {len(manifests) + 1}", "the model, on all images")
     last = replace(context, manifest=whole_manifest(context.manifest), outer=tuple(predictions), shares_stores=True)
     last.manifest.write(context.run.manifest_path)
     return run_one(last)
@@ -95,31 +98,26 @@ def run_nested(context: Context, parts: int, run_one: RunOne) -> dict[str, Any]:
 def _child(context: Context, number: int, manifest: Manifest, budget: float | None) -> Context:
     path = context.run.path / "outer" / str(number)
     request = replace(context.request, cv_test=None, budget=budget)
-    run = open_run(path) if (path / "request.json").exists() else _new_run(path, context, request.to_json(), manifest)
-
-    def log(kind: str, **fields: Any) -> None:
-        append_event(run, kind, **fields)
-
-    dispatcher = Dispatcher(context.dispatcher.executor, log)
-    return replace(
+    run = open_run(path) if Run(path).request_path.exists() else create_run(path, request.to_json())
+    if not run.manifest_path.exists():  # the driver that made the folder may have died before it wrote more
+        write_text(run.space_path, context.run.space_path.read_text(encoding="utf-8"))
+        manifest.write(run.manifest_path)
+    past = read_past(run)
+    child = replace(
         context,
         request=request,
         manifest=manifest,
         run=run,
-        dispatcher=dispatcher,
+        dispatcher=replace(context.dispatcher, on_event=partial(append_event, run)),
         costs=Costs(),
         number=0,
-        started=monotonic(),
+        past=past,
+        expected=None,
+        started=monotonic() - past.seconds,
         shares_stores=True,
     )
-
-
-def _new_run(path: Path, context: Context, request: dict[str, Any], manifest: Manifest) -> Run:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    run = create_run(path, request)
-    write_text(run.path / "space.toml", (context.run.path / "space.toml").read_text(encoding="utf-8"))
-    manifest.write(run.manifest_path)
-    return run
+    child.dispatcher.look = child.look
+    return child
 
 
 def _divided(manifest: Manifest, splits: list[Any]) -> Manifest:

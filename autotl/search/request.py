@@ -39,6 +39,7 @@ class SearchRequest:
     gpu_share: float = 1.0
     executor: str = "local"
     executor_address: str | None = None
+    study: str | None = None
     out: str | None = None
     cache_dir: str | None = None
 
@@ -65,6 +66,11 @@ def check_request(request: SearchRequest) -> SearchRequest:
     if not 0.0 < request.gpu_share <= 1.0:
         raise UsageError(
             f"A job's share of a GPU is above 0 and at most 1, not {request.gpu_share:g}. Give --gpu-share 0.5."
+        )
+    if request.study is not None and request.executor != "shared":
+        raise UsageError(
+            f"A study is the name of a search in a database: {request.study!r} was given, and the executor "
+            f"{request.executor} needs none. Give --storage URL with it, or leave it out."
         )
     if not 0 <= request.seed < 2**31:
         raise UsageError(f"A seed is a whole number from 0 to 2147483647, not {request.seed}.")

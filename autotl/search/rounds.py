@@ -18,8 +18,9 @@ from autotl.search.plan import allowed_backbones
 from autotl.search.request import METRICS
 from autotl.search.screening import rank_backbones
 from autotl.search.soup import with_soup
-from autotl.search.stages import Deadline, Gate, StageRun
-from autotl.search.study import EPOCHS, abandon_running, open_storage, open_study
+from autotl.search.stages import SHUT, Deadline, Gate, StageRun
+from autotl.search.storage import open_storage
+from autotl.search.study import EPOCHS, last_number, open_study
 from autotl.space.schema import Stage
 
 INHERITED = (
@@ -48,7 +49,7 @@ def run_rounds(context: Context) -> dict[str, Any]:
             raise NoTrialError(_nothing_completed(results, context.run))
         description, fitted = _deliver_best(context, candidates, results)
     result = _result(context, description, results, fitted)
-    write_json(context.run.path / "result.json", result)
+    write_json(context.run.result_path, result)
     context.log("result", result=result)
     return result
 
@@ -56,13 +57,14 @@ def run_rounds(context: Context) -> dict[str, Any]:
 def _run_stages(context: Context) -> Results:
     request, stages = context.request, context.space.stages
     storage = open_storage(context.run.study_path)
-    trials = stage_trials(context.space, request.trials, list(context.backbones))
-    if context.finishes:
-        trials = dict.fromkeys(trials, 0)
+    context.number = max(context.number, last_number(storage))
+    planned = stage_trials(context.space, request.trials, list(context.backbones))
+    trials = dict.fromkeys(planned, 0) if context.finishes else planned
     expected = expected_seconds(context, trials)
-    context.log("plan", trials=trials, seconds=expected)
     total = sum(expected.values())
-    context.expected = round(total + context.elapsed(), 1)
+    known = context.past.expected
+    context.expected = round(total + context.elapsed(), 1) if known is None else known
+    context.log("plan", trials=planned, seconds=expected, expected=context.expected)
     context.tell(
         "plan", trials=sum(trials.values()), seconds=total if request.budget is None else min(total, request.budget)
     )
@@ -76,8 +78,6 @@ def _run_stages(context: Context) -> Results:
         handed = _handed_on(stage, inherited)
         epochs = min((values["epochs"] for values in handed.values() if "epochs" in values), default=EPOCHS)
         study = open_study(storage, stage, request.metric, context.seed_for(f"stage {stage.name}"), epochs)
-        abandon_running(study)
-        context.number = max([context.number, *(trial.user_attrs.get("number", 0) for trial in study.trials)])
         later = sum(list(expected.values())[index + 1 :])
         run = StageRun(
             context,
@@ -94,7 +94,7 @@ def _run_stages(context: Context) -> Results:
             later_seconds=later,
         )
         done = run.run()
-        is_shut = run.is_shut
+        is_shut = run.ended == SHUT
         results = results + done
         inherited |= _best_settings(done, request.metric)
         runs.append(run)
@@ -203,7 +203,7 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
     affordable = 0 if context.finishes else affordable_finalists(context, candidates)
     finalists: list[Finalist] = []
     if affordable > 1 or (affordable == 1 and len(candidates) == 1):
-        context.tell("phase", phase="confirm", detail=f"{affordable} finalists on a fresh seed")
+        context.begin("confirm", f"{affordable} finalists on a fresh seed")
         finalists = confirm(context, candidates[:affordable], context.space.stages[-1])
     elif candidates:  # no time for a second look: the first one decides
         finalists = as_finalists(candidates, context.request.metric)
@@ -215,10 +215,10 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
     if context.request.ensemble:
         chosen = with_ensemble(context, results, chosen)
     context.log("chosen", number=chosen.number, config=chosen.config, scores=chosen.scores)
-    context.tell("phase", phase="final", detail="fitting to training and validation images")
-    context.tell("eta", seconds=context.forecast.finish_seconds(chosen.config))
+    context.begin("final", "fitting to training and validation images")
+    context.expect(context.forecast.finish_seconds(chosen.config))
     fitted = fit_final(context, chosen)
-    context.tell("phase", phase="test", detail="the saved model, once, on the test split")
+    context.begin("test", "the saved model, once, on the test split")
     return deliver(context, chosen, fitted), {**fitted, "multiply_adds": chosen.multiply_adds}
 
 

@@ -35,14 +35,14 @@ def with_soup(context: Context, finalists: Sequence[Finalist], chosen: Finalist,
         kind="soup",
         images=None,
     )
-    outcome = context.dispatcher.run_all([job])[0]
+    outcome = context.run_jobs([job])[0]
     if outcome.result is None:
         context.log("soup_failed", message=getattr(outcome.failure, "message", ""))
         return chosen
     context.costs.add_job(outcome.result["ledger"], outcome.seconds, "soup")
     members = [alike[position] for position in outcome.result["members"]]
     record = {**outcome.result, "number": chosen.number, "config": chosen.config, "state": "complete"}
-    record |= {"folder": job.payload["folder"], "multiply_adds": chosen.multiply_adds}
+    record |= {"folder": outcome.job.payload["folder"], "multiply_adds": chosen.multiply_adds}
     (soup,) = as_finalists([record], context.request.metric)
     (single,) = as_finalists([{**record, "folder": chosen.folder}], context.request.metric)
     chance = chance_of_less(soup.losses - single.losses, context.seed_for("soup"))

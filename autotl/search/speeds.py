@@ -41,6 +41,7 @@ def _job(context: Context, name: str, record: Backbone) -> Job:
         "kind": "timing",
         "config": {"backbone": name, "image_size": record.image_size, "weights": weights},
         "manifest": str(context.run.manifest_path),
+        "dataset": context.manifest.root,
         "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
         "folder": str(folder),
         "log_path": str(folder / "log.txt"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
-from optuna.trial import Trial
+from optuna.trial import Trial, TrialState
 
 from autotl.errors import AutotlError, PluginError
 from autotl.execution.protocol import Failed, Job
@@ -18,15 +18,19 @@ from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
 from autotl.search.gate import falls_behind
-from autotl.search.hyperparameters import Inquiry, answer, known_values
+from autotl.search.hyperparameters import answer, known_values
 from autotl.search.plan import concrete_config, portfolio
-from autotl.search.study import conclude, finished, repeat, result_of, trailing_repeats
+from autotl.search.records import Asked, account, best_of, log_record, make_record, tell_record
+from autotl.search.study import conclude, enqueue, finished, repeat, result_of, take_over, trailing_repeats
 from autotl.space.options import NO_HEADS, Heads, with_defaults
 from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
 
 REPEATED_ERRORS = 3
+NOT_ITS_OWN = ("infra", "hang", "cancelled")  # errors that say nothing about a configuration
+MOST_PARKED = 2  # jobs that wait for a slot: the sampler did not know how the others would end
 MOST_REPEATS = 20  # of known configurations in a row: the sampler has no other left that it would choose
+SHUT, EXHAUSTED, LATE = "gate", "repeats", "time"  # why a stage asks for no more
 Deadline = Callable[[Mapping[str, Any] | None], float | None]
 Gate = Callable[[Sequence[Mapping[str, Any]]], bool]
 
@@ -37,7 +41,7 @@ def never(best: Mapping[str, Any] | None) -> None:
 
 @dataclass
 class StageRun:
-    """A stage on its way."""
+    """A stage on its way; what an earlier driver has left of it is gone on with."""
 
     context: Context
     stage: Stage
@@ -49,111 +53,150 @@ class StageRun:
     gate: Gate | None = None  # decides after the portfolio whether the stage goes on
     rival: Mapping[str, Any] | None = None  # the record that the first configuration must beat on its first fold
     heads: Heads = field(default_factory=lambda: NO_HEADS)  # the records of the heads that the stage chooses from
-    asked: dict[str, Trial] = field(default_factory=dict)
-    configs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    steps: dict[str, int] = field(default_factory=dict)  # the last step reported
-    errors: list[str] = field(default_factory=list)
-    inquiries: dict[int, Inquiry] = field(default_factory=dict)  # by number of the trial
-    waiting: deque[Job] = field(default_factory=deque)  # to be sent again
     expected_seconds: float = 0.0  # of this stage
     later_seconds: float = 0.0  # of what comes after it
-    is_over: bool = False  # the gate is shut, or the next trial would take too long
-    is_shut: bool = False  # the gate is
-    repeats: int = 0  # of known configurations, one after the other
+    left: deque[tuple[Trial, int]] = field(default_factory=deque)  # by a driver that died; with the last step reported
+    asked: dict[str, Asked] = field(default_factory=dict)  # by the id of the job
+    waiting: deque[Job] = field(default_factory=deque)  # to be sent
+    ended: str | None = None
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
-        first = portfolio(self.stage, self.context.cheapest_first(self.backbones))
-        self.repeats = trailing_repeats(self.study)
-        self.is_over = self.is_over or self.repeats >= MOST_REPEATS
-        if not self.study.trials:
-            for params in first:
-                self.study.enqueue_trial(with_defaults(params, self.stage, self.heads))
-        names = ", ".join(self.backbones)
-        plural = "" if self.trials == 1 else "s"
-        self.context.tell("phase", phase=self.stage.name, detail=f"{self.trials} trial{plural} over {names}")
-        self.context.tell("eta", seconds=self.expected_seconds + self.later_seconds)
-        dispatcher = self.context.dispatcher
-        if dispatcher.running:  # the head start: it runs already, as the first entry of the portfolio
-            self._ask()
-            self.waiting.clear()
-        while True:
-            for slot in dispatcher.free_slots():
-                while not self.waiting and self._may_ask(len(first)):
-                    self._ask()
-                if self.waiting:
-                    dispatcher.submit(self.waiting.popleft(), slot)
-            if not dispatcher.running:
-                return self._end(len(first))
-            for outcome in dispatcher.outcomes(self._on_report):
-                self._tell(outcome)
-
-    def _end(self, first: int) -> list[dict[str, Any]]:
-        """The results; a gate that there was no trial left to ask for is asked now, for the stages behind it."""
-        done = [result_of(trial) for trial in finished(self.study)]
-        if self.gate is not None and not self.context.finishes:
-            self.is_shut = not self.gate(done[:first])
-            self.gate = None
-        return done
-
-    def is_unfinished(self) -> bool:
-        """Whether only time kept it from more trials."""
-        ended = self.is_shut or self.repeats >= MOST_REPEATS
-        return not ended and len(finished(self.study)) < self.trials
+        self._take_over()
+        enqueue(self.study, [with_defaults(values, self.stage, self.heads) for values in self._first()])
+        return self._work()
 
     def go_on(self) -> list[dict[str, Any]]:
         """Run it once more, until a later deadline. A gate that it has passed is not asked again."""
-        self.is_over = False
-        return self.run()
+        self.ended = None
+        return self._work()
 
-    def _may_ask(self, first: int) -> bool:
+    def is_unfinished(self) -> bool:
+        """Whether only time kept it from more trials."""
+        return self.ended not in (SHUT, EXHAUSTED) and len(finished(self.study)) < self.trials
+
+    def results(self) -> list[dict[str, Any]]:
+        """The records of the trials that have ended."""
+        return [result_of(trial) for trial in finished(self.study)]
+
+    def best(self) -> dict[str, Any] | None:
+        """The record of the best trial."""
+        return best_of(self.results(), self.study.direction)
+
+    def _work(self) -> list[dict[str, Any]]:
+        names, plural = ", ".join(self.backbones), "" if self.trials == 1 else "s"
+        self.context.begin(self.stage.name, f"{self.trials} trial{plural} over {names}", trials=self.trials)
+        self.context.expect(self.expected_seconds + self.later_seconds)
+        if trailing_repeats(self.study) >= MOST_REPEATS:
+            self.ended = EXHAUSTED
+        dispatcher = self.context.dispatcher
+        if dispatcher.running:  # the head start: it runs already, as the first entry of the portfolio
+            self._ask()
+        while True:
+            free = dispatcher.free_slots()
+            while free and (job := self._next_job()) is not None:
+                slot = dispatcher.best_slot(job, free)
+                free.remove(slot)
+                dispatcher.submit(job, slot)
+            if free and not dispatcher.running:
+                return self._end()
+            for outcome in dispatcher.outcomes(self._on_report):
+                self._tell(outcome)
+
+    def _end(self) -> list[dict[str, Any]]:
+        """The results; a gate that there was no trial left to ask for is asked now, for the stages behind it."""
+        if self.gate is not None and not self.context.finishes:
+            self._pass_gate()
+        done, why = self.results(), self.ended or ("finish" if self.context.finishes else "trials")
+        self.context.log("stage_end", stage=self.stage.name, trials=len(done), why=why)
+        return done
+
+    def _take_over(self) -> None:
+        """Take up the trials that were on their way, and add up what the others cost an earlier driver."""
+        self.left.extend(take_over(self.study))
+        for record in self.results():
+            account(self.context, self.stage, record)
+            if record["number"] not in self.context.past.logged:  # the driver died just before
+                log_record(self.context, record)
+
+    def _first(self) -> list[dict[str, Any]]:
+        return portfolio(self.stage, self.context.cheapest_first(self.backbones))
+
+    def _next_job(self) -> Job | None:
+        """A job that need not wait for what another one is just making; where there is none, one that must."""
+        is_made = self.context.dispatcher.is_produced_elsewhere
+        while (job := next((each for each in self.waiting if not is_made(each)), None)) is None:
+            if len(self.waiting) == MOST_PARKED or not self._may_ask():
+                break
+            self._ask()
+        if job is None and self.waiting:
+            job = self.waiting[0]
+        if job is not None:
+            self.waiting.remove(job)
+        return job
+
+    def _may_ask(self) -> bool:
         """Whether there is room for another trial; the gate is asked once the first ones have finished."""
-        done = [result_of(trial) for trial in finished(self.study)]
-        if self.is_over or len(done) + len(self.asked) >= self.trials:
+        begun = len(finished(self.study)) + len(self.asked)
+        if self.ended is not None or self.context.finishes or begun >= self.trials:
             return False
-        if self.gate is not None and len(done) + len(self.asked) >= first:
-            if self.asked:
-                return False
-            self.is_over = self.is_shut = not self.gate(done[:first])
-            self.gate = None
+        is_asked = self.gate is not None and begun >= len(self._first())
+        if is_asked and (self.asked or not self._pass_gate()):
+            return False
         # the first trial is begun however late it is: it ends after a few steps, and without it there is no answer
-        return not self.is_over and (self.context.number == 0 or not self._is_late())
+        is_first = self.context.number == len(self.left)
+        return is_first or not self._is_late()
+
+    def _pass_gate(self) -> bool:
+        assert self.gate is not None
+        passes = self.gate(self.results()[: len(self._first())])
+        self.gate, self.ended = None, self.ended if passes else SHUT
+        return passes
 
     def _is_late(self) -> bool:
         deadline = self.deadline(self.best())
         return deadline is not None and self.context.elapsed() > deadline
 
     def _ask(self) -> None:
-        """Take the sampler's next configuration into the queue, if it can be paid for."""
+        """Take the next configuration into the queue, if it can be paid for."""
         context = self.context
-        trial = self.study.ask()
+        trial, step = self.left.popleft() if self.left else (self.study.ask(), 0)
         values = suggest(self.stage, trial, self.backbones, self.heads)
         backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         config = known_values(self.study, trial, config)
         if (known := self._tried(config)) is not None:
             repeat(self.study, trial, known)
-            self.repeats += 1
-            self.is_over = self.repeats >= MOST_REPEATS
+            context.log("repeated", stage=self.stage.name, number=known["number"])
+            self.ended = EXHAUSTED if trailing_repeats(self.study) >= MOST_REPEATS else None
             return
         stop_at = self._stop_at(config)
-        if self.is_over:
-            self.study.tell(trial, state=optuna.trial.TrialState.FAIL)  # it never ran, and leaves no record
+        if self.ended is not None:
+            self.study.tell(trial, state=TrialState.FAIL)  # it never ran, and leaves no record
+            context.log("left_out", stage=self.stage.name, why=self.ended)
             return
-        self.repeats = 0
-        number = context.next_number()
-        trial.set_user_attr("number", number)
+        number = trial.user_attrs.get("number")
+        if number is None:
+            number = context.next_number()
+            trial.set_user_attr("number", number)
         limits: dict[str, Any] = {} if stop_at is None else {"stop_at": stop_at}
         job = context.trial_job(self.stage, number, config, **limits)
-        self.asked[job.id], self.configs[job.id] = trial, config
-        self.waiting.append(job)
+        self.asked[job.id] = Asked(trial, number, config, step)
+        outcome = context.past.outcome(job, or_stopped=self.stage.prune and trial.should_prune())
+        if outcome is not None:
+            context.log("reused", job=job.id, number=number, folder=outcome.job.payload["folder"])
+            self._tell(outcome)
+        elif job.id not in context.dispatcher.running:
+            self.waiting.append(context.prepare(job))
 
     def _tried(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """What became of the same configuration earlier in this stage: a sampler of few choices repeats itself."""
-        if config in self.configs.values():
-            return {"state": "running"}
-        done = (result_of(trial) for trial in finished(self.study))
-        return next((each for each in done if each["state"] != "failed" and each.get("asked") == config), None)
+        for asked in self.asked.values():
+            if asked.config == config:
+                return {"state": "running", "number": asked.number}
+        return next(
+            (each for each in self.results() if each["state"] != "failed" and each.get("asked") == config), None
+        )
 
     def _stop_at(self, config: Mapping[str, Any]) -> float | None:
         """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer."""
@@ -170,119 +213,86 @@ class StageRun:
         if self.stage.prune and self.best() is not None:
             seconds *= PRUNED_SHARE  # most end early, and none goes on for long after the deadline
         has_answer = bool(self.inherited) or self.best() is not None
-        self.is_over = has_answer and context.elapsed() + seconds > deadline
+        if has_answer and context.elapsed() + seconds > deadline:
+            self.ended = LATE
         return context.clock_time(deadline)
 
     def _on_report(self, job: Job, step: int, value: float) -> bool:
-        trial = self.asked[job.id]
-        if step > self.steps.get(job.id, 0):  # an attempt that was made again passes its old steps once more
-            self.steps[job.id] = step
-            trial.report(value, step)
-        self.context.tell("epoch", number=trial.user_attrs["number"], step=step, value=value)
-        return self._is_late() or self._is_beaten(job, step, value) or (self.stage.prune and trial.should_prune())
+        asked = self.asked[job.id]
+        if step > asked.step:  # an attempt that was made again passes its old steps once more
+            asked.step = step
+            asked.trial.report(value, step)
+        self.context.note_report(job, step, value)
+        self.context.tell("epoch", number=asked.number, step=step, value=value)
+        why = self._verdict(asked, step, value)
+        if why is not None:
+            self.context.log("pruned", job=job.id, number=asked.number, step=step, why=why)
+        return why is not None
 
-    def _is_beaten(self, job: Job, step: int, value: float) -> bool:
+    def _verdict(self, asked: Asked, step: int, value: float) -> str | None:
+        """Why a trial is to end after a step, if it is. The study judges the last step that it knows of."""
+        if self.context.finishes:
+            return "finish"
+        if self._is_late():
+            return LATE
+        if self._is_beaten(asked, step, value):
+            return "beaten"
+        is_judged = self.stage.prune and step == asked.step
+        return "behind" if is_judged and asked.trial.should_prune() else None
+
+    def _is_beaten(self, asked: Asked, step: int, value: float) -> bool:
         if self.gate is None or self.rival is None:
             return False
         sign = 1 if self.study.direction == optuna.study.StudyDirection.MINIMIZE else -1
-        return falls_behind(self.rival, self.configs[job.id], step, value, sign)
+        return falls_behind(self.rival, asked.config, step, value, sign)
 
     def _tell(self, outcome: Outcome) -> None:
+        asked = self.asked.pop(outcome.job.id)
         if outcome.result is not None and "needs" in outcome.result:
-            failure = self._answer(outcome.job, outcome.result)
+            failure = self._answer(asked, outcome.job, outcome.result)
             if failure is None:
                 self.context.costs.add_job(outcome.result["ledger"], outcome.seconds)
                 return
             outcome = replace(outcome, result=None, failure=failure)
-        trial, config = self.asked.pop(outcome.job.id), self.configs.pop(outcome.job.id)
-        record: dict[str, Any] = {
-            "number": trial.user_attrs["number"],
-            "stage": self.stage.name,
-            "evaluation": self.context.evaluation(self.stage),
-            "images": self.context.images(self.stage),
-            "config": config,
-            "asked": config,  # before the trial settled what it was left to settle
-            "seconds": round(outcome.seconds, 3),
-            "folder": outcome.job.payload["folder"],
-            "score": None,
-            "error": None,
-        }
-        if outcome.result is not None:
-            if outcome.result.get("options", config.get("options", {})) != config.get("options", {}):
-                record["config"] = {**config, "options": outcome.result["options"]}  # those that were of use
-            record["config"] = {**record["config"], **outcome.result.get("settled", {})}
-            record |= _completed(outcome.result)
-            self.context.costs.add_job(outcome.result["ledger"], outcome.seconds, self.stage.name)
-            self.context.forecast.pay(config, self.context.passed_images(self.stage))
-            self.errors.clear()
-        else:
-            assert outcome.failure is not None
-            record |= {
-                "state": "failed",
-                "error": {"kind": outcome.failure.kind, "message": outcome.failure.message},
-            }
-            self.context.costs.add({"failed": outcome.seconds})
-            self.context.costs.busy_seconds += outcome.seconds
-        conclude(self.study, trial, record)
-        self._announce(record)
-        self._stop_on_repeated_errors(record)
+        record = make_record(self.context, self.stage, asked, outcome)
+        account(self.context, self.stage, record)
+        conclude(self.study, asked.trial, record)
+        self.context.run.remove_checkpoints(asked.number)  # a trial that was told to stop leaves one
+        log_record(self.context, record)
+        best = self.best()
+        tell_record(self.context, record, is_best=best is not None and best["number"] == record["number"])
+        self._expect_rest()
+        if record["error"] is not None:
+            self._stop_on_repeated_errors(record)
 
-    def _answer(self, job: Job, asked: Mapping[str, Any]) -> Failed | None:
+    def _answer(self, asked: Asked, job: Job, result: Mapping[str, Any]) -> Failed | None:
         """Send a job again with values for the hyperparameters that its worker met; or say why that is hopeless."""
-        trial, number = self.asked[job.id], self.asked[job.id].user_attrs["number"]
-        inquiry = self.inquiries.setdefault(number, Inquiry())
         try:
-            config = answer(self.study, trial, self.configs[job.id], asked["of"], asked["needs"], inquiry)
+            config = answer(self.study, asked.trial, asked.config, result["of"], result["needs"], asked.inquiry)
         except PluginError as error:
             return Failed(job.id, job.attempt, error.kind, str(error), "")
-        again = replace(self.context.trial_job(self.stage, number, config), id=f"trial-{number}-round-{inquiry.rounds}")
-        del self.asked[job.id], self.configs[job.id]
-        self.asked[again.id], self.configs[again.id] = trial, config
-        self.waiting.append(again)
+        asked.config = config
+        name = f"trial-{asked.number}-round-{asked.inquiry.rounds}"
+        again = replace(job, id=name, payload={**job.payload, "config": config})
+        self.asked[again.id] = asked
+        self.waiting.append(self.context.prepare(again))
         return None
 
-    def _announce(self, record: dict[str, Any]) -> None:
-        self.context.log("trial", **{name: value for name, value in record.items() if name not in ("folder", "asked")})
-        best = self.best()
-        scores = record.get("scores")
-        self.context.tell(
-            "trial",
-            **{name: record[name] for name in ("number", "stage", "state", "score", "seconds", "config")},
-            accuracy=None if scores is None else scores["accuracy"],
-            error=None if record["error"] is None else record["error"]["message"],
-            best=best is not None and best["number"] == record["number"],
-        )
-        done = [result_of(trial)["seconds"] for trial in finished(self.study)]
-        left = max(0, self.trials - len(done))
-        slots = max(1, len(self.context.dispatcher.executor.slots()))
-        self.context.tell("eta", seconds=left * sum(done) / len(done) / slots + self.later_seconds)
-
-    def best(self) -> dict[str, Any] | None:
-        return best_of([result_of(trial) for trial in finished(self.study)], self.study.direction)
+    def _expect_rest(self) -> None:
+        done = [record["seconds"] for record in self.results()]
+        left, slots = max(0, self.trials - len(done)), max(1, len(self.context.dispatcher.executor.slots()))
+        self.context.expect(left * sum(done) / len(done) / slots + self.later_seconds)
 
     def _stop_on_repeated_errors(self, record: Mapping[str, Any]) -> None:
-        if record["error"] is None or record["error"]["kind"] in ("infra", "cancelled"):
-            return
-        self.errors.append(record["error"]["message"])
-        last = self.errors[-REPEATED_ERRORS:]
-        if len(last) == REPEATED_ERRORS and len(set(last)) == 1:
+        errors = [
+            each["error"]
+            for each in self.results()
+            if each["error"] is None or each["error"]["kind"] not in NOT_ITS_OWN
+        ]
+        last = [None if error is None else error["message"] for error in errors[-REPEATED_ERRORS:]]
+        if len(last) == REPEATED_ERRORS and None not in last and len(set(last)) == 1:
             self.context.dispatcher.stop_all()
             raise AutotlError(
                 f"The same error ended {REPEATED_ERRORS} trials in a row: {last[0]} "
                 f"The log of the last one: {record['folder']}/log.txt"
             )
-
-
-def _completed(result: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("score", "scores", "temperature", "curve", "cut", "trained_parameters", "multiply_adds", "ledger")
-    state = "pruned" if result["stopped"] else "complete"
-    return {"state": state, **{name: result[name] for name in kept if name in result}}
-
-
-def best_of(results: Sequence[dict[str, Any]], direction: optuna.study.StudyDirection) -> dict[str, Any] | None:
-    """The completed trial with the best score, the earliest of equals."""
-    complete = [result for result in results if result["state"] == "complete"]
-    if not complete:
-        return None
-    sign = 1 if direction == optuna.study.StudyDirection.MINIMIZE else -1
-    return min(complete, key=lambda result: (sign * result["score"], result["number"]))

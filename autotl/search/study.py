@@ -1,44 +1,31 @@
 """Optuna's part: one study per stage, all in the run's `study.db`, written by the driver alone."""
 
 import math
-import warnings
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from autotl.search.pruner import HalvingPruner
 from autotl.search.request import METRICS
+from autotl.search.sampler import make_sampler
 from autotl.space.parameters import ends
 from autotl.space.schema import Stage
 
-STARTUP_TRIALS = 6
 FIRST_RUNG = 0.2  # of a trial's epochs, rounded up
 EPOCHS = 12  # of a trial, where nobody says
-KEPT_ONE_IN = 3
 INFEASIBLE = ("oom", "invalid")
 RESULT = "result"
 
 
-def open_storage(path: Path) -> optuna.storages.RDBStorage:
-    """Open (or create) the study database. SQLite has one writer: the driver that holds the run's lock."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna.storages.RDBStorage(f"sqlite:///{path}")
-
-
 def open_study(
-    storage: optuna.storages.RDBStorage, stage: Stage, metric: str, seed: int, epochs: int = EPOCHS
+    storage: optuna.storages.BaseStorage, stage: Stage, metric: str, seed: int, epochs: int = EPOCHS
 ) -> optuna.Study:
     """The study of one stage, new or as far as it has come.
 
-    TPE models the good and the bad trials apart, parameters of one branch of the space together; a fresh seed on
-    resuming keeps it from repeating its first draws. Pruning is one bracket of successive halving (Jamieson and
-    Talwalkar, https://arxiv.org/abs/1502.07943): only the best third goes on after a fifth of the epochs, and again
-    after three times as many. Hyperband's brackets would each need ten trials before the sampler learns anything.
-
     Args:
-        storage: of `open_storage`.
+        storage: of `autotl.search.storage.open_storage`.
         stage: names the study.
         metric: what is optimised.
         seed: of the sampler.
@@ -50,17 +37,17 @@ def open_study(
         direction=METRICS[metric],  # type: ignore[arg-type]
         load_if_exists=True,
     )
-    done = len(study.trials)
-    if stage.sampler == "random":
-        study.sampler = optuna.samplers.RandomSampler(seed=seed + done)
-    else:
-        study.sampler = optuna.samplers.TPESampler(
-            seed=seed + done, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True
-        )
-    study.pruner = optuna.pruners.SuccessiveHalvingPruner(
-        min_resource=_first_rung(stage, epochs), reduction_factor=KEPT_ONE_IN
-    )
+    study.sampler = make_sampler(stage, seed)
+    study.pruner = HalvingPruner(_first_rung(stage, epochs))
     return study
+
+
+def last_number(storage: optuna.storages.BaseStorage) -> int:
+    """The highest number that a trial of any stage bears in the run; 0 where there is none."""
+    names = optuna.get_all_study_names(storage)
+    studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+    trials = [trial for study in studies for trial in study.get_trials(deepcopy=False)]
+    return max((int(trial.user_attrs.get("number", 0)) for trial in trials), default=0)
 
 
 def _first_rung(stage: Stage, epochs: int) -> int:
@@ -70,29 +57,48 @@ def _first_rung(stage: Stage, epochs: int) -> int:
     return math.ceil(FIRST_RUNG * shortest)
 
 
-def abandon_running(study: optuna.Study) -> int:
-    """Mark trials that a dead driver left running as failed, and queue them again; answers how many."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in running:
-        study.tell(trial.number, state=TrialState.FAIL)
-        if RESULT not in trial.user_attrs:
-            study.enqueue_trial(trial.params)
-    return len(running)
+def enqueue(study: optuna.Study, configurations: Sequence[dict[str, Any]]) -> None:
+    """Have a study ask for these first; what an earlier driver has queued of them stays as it is."""
+    queued = sum("fixed_params" in trial.system_attrs for trial in study.get_trials(deepcopy=False))
+    for values in configurations[queued:]:
+        study.enqueue_trial(values)
+
+
+def take_over(study: optuna.Study) -> list[tuple[Trial, int]]:
+    """The trials that a driver left when it died, each with the last step that it had reported.
+
+    They are gone on with as they stand: another trial in the place of one would be a second rival to all others, and
+    what the sampler proposes next would depend on how often the driver has died. A trial whose end was written down
+    already has ended.
+    """
+    left = []
+    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        trial = Trial(study, frozen._trial_id)  # what `Study.ask` makes of a new one
+        if RESULT in frozen.user_attrs:
+            _tell(study, trial, frozen.user_attrs[RESULT])
+        else:
+            left.append((trial, frozen.last_step or 0))
+    return left
 
 
 def conclude(study: optuna.Study, trial: Trial, record: dict[str, Any]) -> None:
-    """Write down what became of a trial, then tell the sampler.
+    """Write down what became of a trial, then tell the sampler; a later driver does the second where one died before.
 
     A configuration that cannot be trained here (out of memory, infinite loss) is pruned and violates a constraint.
     Never FAIL: the sampler does not see failed trials and would propose the same corner for ever.
     """
     trial.set_user_attr(RESULT, record)  # in one write: a driver that dies leaves all of it or nothing
+    _tell(study, trial, record)
+
+
+def _tell(study: optuna.Study, trial: Trial, record: dict[str, Any]) -> None:
     if record["state"] == "complete":
         study.tell(trial, record["score"])
     elif record["state"] == "pruned":
         study.tell(trial, state=TrialState.PRUNED)
     elif record["error"]["kind"] in INFEASIBLE:
-        trial.set_constraint(record["error"]["kind"], 1.0)
+        if record["error"]["kind"] not in trial.constraints:
+            trial.set_constraint(record["error"]["kind"], 1.0)
         study.tell(trial, state=TrialState.PRUNED)
     else:
         study.tell(trial, state=TrialState.FAIL)

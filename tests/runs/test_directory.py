@@ -1,17 +1,12 @@
 import json
-import os
-import select
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from autotl.errors import UsageError
-from autotl.runs.directory import create_run, lock_run, open_run
+from autotl.runs.directory import create_run, open_run
 
-REPOSITORY = Path(__file__).parents[2]
 MOMENT = datetime(2026, 1, 2, 3, 4, 5)
 
 
@@ -30,6 +25,7 @@ def test_the_layout_is_the_documented_one(tmp_path):
         run.events_path,
         run.model_path,
         run.report_path,
+        run.result_path,
         run.attempt_dir(7, 1),
         run.trial_dir(12345),
     ]
@@ -40,6 +36,7 @@ def test_the_layout_is_the_documented_one(tmp_path):
         "events.jsonl",
         "model",
         "report.html",
+        "result.json",
         "trials/0007/attempt-1",
         "trials/12345",
     ]
@@ -94,7 +91,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 def test_a_run_is_never_overwritten(tmp_path):
     run = create_run(tmp_path / "run", {"seed": 1})
-    with pytest.raises(UsageError, match="already a run"):
+    with pytest.raises(UsageError, match=r"already a run\. See it with `autotl status"):
         create_run(tmp_path / "run", {"seed": 2})
     assert json.loads(run.request_path.read_text()) == {"seed": 1}
 
@@ -113,42 +110,23 @@ def test_what_is_no_run_cannot_be_opened(tmp_path):
         open_run(tmp_path)
 
 
-def test_a_lock_is_held_by_one_and_free_afterwards(tmp_path):
+def test_attempts_are_those_that_left_a_folder_in_their_order(tmp_path):
     run = create_run(tmp_path / "run", {})
-    with lock_run(run), pytest.raises(UsageError, match=f"driven by process {os.getpid()} "), lock_run(run):
-        pass
-    with lock_run(run):
-        pass
+    assert run.attempts(7) == []
+    for attempt in (1, 2, 10):
+        run.attempt_dir(7, attempt).mkdir(parents=True)
+    (run.trial_dir(7) / "config.json").touch()
+    (run.trial_dir(7) / "attempt-copy").mkdir()
+    assert run.attempts(7) == [1, 2, 10]
 
 
-def test_a_lock_is_free_after_an_error_in_its_block(tmp_path):
+def test_a_trial_that_has_ended_keeps_no_checkpoint_of_any_attempt(tmp_path):
     run = create_run(tmp_path / "run", {})
-    with pytest.raises(KeyError), lock_run(run):
-        raise KeyError
-    with lock_run(run):
-        pass
-
-
-HOLDER = """
-import sys
-from pathlib import Path
-from autotl.runs.directory import lock_run, open_run
-with lock_run(open_run(Path(sys.argv[1]))):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.mark.process
-def test_another_process_s_lock_names_it_and_dies_with_it(tmp_path):
-    run = create_run(tmp_path / "run", {})
-    command = [sys.executable, "-c", HOLDER, str(run.path)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as holder:
-        assert select.select([holder.stdout], [], [], 20)[0]
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(UsageError, match=f"driven by process {holder.pid} "), lock_run(run):
-            pass
-        holder.kill()
-    with lock_run(run):
-        pass
+    for number, attempt in ((7, 1), (7, 2), (8, 1)):
+        run.attempt_dir(number, attempt).mkdir(parents=True)
+        for name in ("checkpoint.npz", "result.json"):
+            (run.attempt_dir(number, attempt) / name).touch()
+    run.remove_checkpoints(7)
+    run.remove_checkpoints(9)
+    assert sorted(path.name for path in run.trial_dir(7).rglob("*.*")) == ["result.json", "result.json"]
+    assert len(list(run.trial_dir(8).rglob("*.*"))) == 2

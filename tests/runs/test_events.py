@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autotl.runs.directory import create_run
-from autotl.runs.events import append_event, read_events
+from autotl.runs.events import append_event, read_events, read_new_events
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -69,3 +69,38 @@ def test_writers_at_the_same_time_do_not_mix_their_events(run):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: append_event(run, "event", number=number, text="x" * 5000), range(200)))
     assert sorted(event["number"] for event in read_events(run)) == list(range(200))
+
+
+def test_what_is_new_is_read_from_where_the_last_reader_stopped(run):
+    assert read_new_events(run, 0) == ([], 0)
+    offset, seen = 0, []
+    for number in range(5):
+        append_event(run, "event", number=number)
+        new, offset = read_new_events(run, offset)
+        seen.append([event["number"] for event in new])
+    assert seen == [[0], [1], [2], [3], [4]]
+    assert read_new_events(run, offset) == ([], offset) == ([], run.events_path.stat().st_size)
+
+
+def test_half_a_line_is_read_when_it_is_whole(run):
+    append_event(run, "first")
+    append_event(run, "second", text="x" * 50)
+    content = run.events_path.read_bytes()
+    found = []
+    offset = 0
+    for length in (len(content) - 30, len(content) - 1, len(content)):
+        run.events_path.write_bytes(content[:length])
+        new, offset = read_new_events(run, offset)
+        found.append([event["kind"] for event in new])
+    assert found == [["first"], ["second"], []]
+
+
+def test_a_torn_line_is_passed_over_by_a_reader_who_had_waited_for_its_end(run):
+    append_event(run, "whole")
+    with run.events_path.open("a") as log:
+        log.write('{"kind": "torn", ')
+    _, offset = read_new_events(run, 0)
+    append_event(run, "later")
+    new, offset = read_new_events(run, offset)
+    assert [event["kind"] for event in new] == ["later"]
+    assert read_new_events(run, offset)[0] == []

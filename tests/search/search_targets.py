@@ -1,10 +1,19 @@
 """Fake targets, imported by name where a job runs (see tests/execution/targets.py)."""
 
+import errno
 import os
+import select
 import signal
 from pathlib import Path
+from time import monotonic
 
-from autotl.errors import DataError, TrialError
+from autotl.errors import AutotlError, DataError, TrialError
+
+
+class HostMemoryError(AutotlError):
+    """Fails as a process does that the kernel has killed for memory."""
+
+    kind = "oom_host"
 
 
 def double(payload, report):
@@ -40,3 +49,46 @@ def die_until(payload, report):
     if len(attempts) < payload["attempts"]:
         os.kill(os.getpid(), signal.SIGKILL)
     return {"attempts": attempts, "log_path": payload["log_path"]}
+
+
+def fit(payload, report):
+    """Has memory for so many images at a time (`fits`)."""
+    batch = payload.get("micro_batch", payload["config"].get("batch_size", 32))
+    if batch > payload["fits"]:
+        raise MemoryError
+    return {"batch": batch, "attempt": Path(payload["folder"]).name, "earlier": payload.get("earlier", [])}
+
+
+def starve_once(payload, report):
+    """Takes more memory than the machine has, in its first attempt."""
+    if payload["folder"].endswith("attempt-1"):
+        raise HostMemoryError("killed for memory")
+    return {}
+
+
+def write(payload, report):
+    """Needs room on a disk, which is full while a file is there."""
+    if Path(payload["full"]).exists():
+        raise OSError(errno.ENOSPC, "No space left on device", payload["full"])
+    return {}
+
+
+def use_gpu(payload, report):
+    """Fails on the GPU that is dead; on another, ends once two jobs have failed there."""
+    folder = Path(payload["folder"])
+    if os.environ["CUDA_VISIBLE_DEVICES"] == payload["dead"]:
+        (folder / payload["mark"]).touch()
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+    deadline = monotonic() + 20
+    while len(list(folder.iterdir())) < 2:
+        if monotonic() > deadline:
+            raise TimeoutError("the dead GPU got no second job")
+        select.select([], [], [], 0.01)
+    return {}
+
+
+def hang_at_first(payload, report):
+    """Does nothing for ever, in its first attempt."""
+    while payload["folder"].endswith("attempt-1"):
+        signal.pause()
+    return {"folder": payload["folder"]}

@@ -30,7 +30,7 @@ def test_trials_are_counted_from_one(context):
 
 
 def test_a_job_is_json_with_a_folder_and_a_log_of_its_own(context):
-    jobs = [context.job(number, "trial", CONFIG, number, evaluation="holdout") for number in (1, 2)]
+    jobs = [context.prepare(context.job(number, "trial", CONFIG, number, evaluation="holdout")) for number in (1, 2)]
     for number, job in enumerate(jobs, start=1):
         payload = json.loads(json.dumps(job.payload))
         assert payload["folder"] == str(context.run.attempt_dir(number, 1))
@@ -41,7 +41,7 @@ def test_a_job_is_json_with_a_folder_and_a_log_of_its_own(context):
 
 
 def test_what_a_trial_does_is_written_beside_it(context):
-    context.job(7, "trial", CONFIG, 5, evaluation="holdout", stage="probe")
+    context.prepare(context.job(7, "trial", CONFIG, 5, evaluation="holdout", stage="probe"))
     written = json.loads((context.run.trial_dir(7) / "config.json").read_text())
     assert written == {"kind": "trial", "seed": 5, "evaluation": "holdout", "stage": "probe", **CONFIG}
 

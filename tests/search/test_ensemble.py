@@ -7,7 +7,8 @@ from autotl.data.store import Cache
 from autotl.search.ensemble import with_ensemble
 from autotl.search.finalists import as_finalists
 from autotl.search.stages import StageRun
-from autotl.search.study import open_storage, open_study
+from autotl.search.storage import open_storage
+from autotl.search.study import open_study
 
 pytestmark = pytest.mark.keras
 

@@ -119,6 +119,6 @@ def test_what_the_parts_cost_is_in_the_ledger_of_the_whole(context):
 
 
 def test_nothing_is_delivered_before_the_last_search_has_begun(context):
-    context.finishes = True
+    context.stopping.finishes = True
     with pytest.raises(UsageError, match="Leave --finish out"):
         run_nested(context, PARTS, finish)

@@ -1,12 +1,17 @@
 """The course of a search, with the worker's own code in this process."""
 
+from dataclasses import replace
+
 import pytest
 
 from autotl.data.store import Cache
 from autotl.errors import NoTrialError
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
+from autotl.search.costs import Costs
+from autotl.search.past import read_past
 from autotl.search.rounds import run_rounds
+from autotl.search.stopping import Stopping
 
 SPACE = """
 [[stage]]
@@ -49,6 +54,11 @@ def of_kind(context, kind):
     return [event for event in read_events(context.run) if event["kind"] == kind]
 
 
+def new_driver(context, **stopping):
+    """One that goes on with what another has left."""
+    return replace(context, past=read_past(context.run), number=0, costs=Costs(), stopping=Stopping(**stopping))
+
+
 @pytest.mark.keras
 def test_the_best_backbone_goes_on_with_the_settings_that_it_had(context):
     result = run_rounds(context)
@@ -66,23 +76,20 @@ def test_a_model_that_was_delivered_is_not_tested_again(context):
     first = run_rounds(context)
     submitted = len(of_kind(context, "submitted"))
     (context.run.path / "result.json").unlink()  # as if the driver had died just before
-    again = run_rounds(context)
+    again = run_rounds(new_driver(context))
     assert len(of_kind(context, "submitted")) == submitted
     assert (again["test"], again["best"], again["trials"]) == (first["test"], first["best"], first["trials"])
 
 
 @pytest.mark.keras
 def test_with_no_trial_left_to_run_the_best_of_what_is_known_is_delivered(context, told):
-    context.finishes = True
     with pytest.raises(NoTrialError, match="No trial completed"):
-        run_rounds(context)
-    context.finishes = False
-    run_rounds(context)
+        run_rounds(new_driver(context, finishes=True))
+    run_rounds(new_driver(context))
     (context.run.path / "result.json").unlink()
     (context.run.model_path / "autotl.json").rename(context.run.path / "first.json")
-    context.finishes = True
     before = len(of_kind(context, "trial"))
-    result = run_rounds(context)
+    result = run_rounds(new_driver(context, finishes=True))
     assert len(of_kind(context, "trial")) == before
     best = min(of_kind(context, "trial"), key=lambda trial: trial["score"])
     assert result["best"] == {**best["config"], "trial": best["number"]}

@@ -18,7 +18,8 @@ from autotl.search.finalists import confirm, pick_finalists
 from autotl.search.heads import resolve_heads
 from autotl.search.recipes import check_recipes
 from autotl.search.stages import StageRun
-from autotl.search.study import open_storage, open_study
+from autotl.search.storage import open_storage
+from autotl.search.study import open_study
 
 USER_MODELS = Path(__file__).parents[1] / "heads"
 SPACE = """

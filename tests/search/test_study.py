@@ -6,14 +6,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from autotl.search.storage import open_storage
 from autotl.search.study import (
-    abandon_running,
     conclude,
+    enqueue,
     finished,
-    open_storage,
+    last_number,
     open_study,
     repeat,
     result_of,
+    take_over,
     trailing_repeats,
 )
 from autotl.space.schema import Stage
@@ -101,63 +103,86 @@ def test_all_that_ended_on_their_own_account_count_as_finished(study):
     assert [result_of(trial)["state"] for trial in finished(study)] == ["complete", "pruned", "failed", "failed"]
 
 
-def test_a_trial_cut_off_with_its_driver_is_failed_and_asked_for_again(path, study):
+def test_a_trial_cut_off_with_its_driver_is_gone_on_with_as_it_stands(path, study):
     end(study, score=0.7)
     cut_off = ask(study)
+    for step, value in ((1, 0.9), (2, 0.8)):
+        cut_off.report(value, step)
     later = reopened(path)
-    assert abandon_running(later) == 1
-    assert later.trials[cut_off.number].state == TrialState.FAIL
-    assert [trial.number for trial in finished(later)] == [0]
-    again = ask(later)
-    assert again.number != cut_off.number
-    assert again.params == cut_off.params
+    ((again, step),) = take_over(later)
+    assert (again.number, again.params, again.user_attrs, step) == (1, cut_off.params, {"number": 2}, 2)
+    assert again.suggest_float("penalty", 1e-5, 1e-3, log=True) == cut_off.params["penalty"]
+    conclude(later, again, record_of(again, score=0.5))
+    assert [(trial.state, trial.value) for trial in reopened(path).trials] == [
+        (TrialState.COMPLETE, 0.7), (TrialState.COMPLETE, 0.5)
+    ]  # fmt: skip
+    assert take_over(reopened(path)) == []
 
 
-def test_trials_queued_by_a_driver_that_died_are_still_asked_for(path, study):
-    study.enqueue_trial({"penalty": 2e-4})
-    assert abandon_running(reopened(path)) == 0
-    assert ask(reopened(path)).params == {"penalty": 2e-4}
+def test_trials_queued_by_a_driver_that_died_are_still_asked_for_and_the_others_are_added(path, study):
+    first = [{"penalty": value} for value in (1e-4, 2e-4, 3e-4)]
+    enqueue(study, first[:2])
+    assert ask(study).params == first[0]
+    later = reopened(path)
+    ((cut_off, _),) = take_over(later)
+    assert cut_off.params == first[0]
+    for _ in range(2):
+        enqueue(later, first)
+    assert [ask(later).params for _ in range(2)] == first[1:]
+    assert len(later.trials) == 3
 
 
-def test_nothing_is_abandoned_twice(path, study):
-    ask(study)
-    assert abandon_running(reopened(path)) == 1
-    assert abandon_running(reopened(path)) == 0
-    waiting = [trial for trial in reopened(path).trials if trial.state == TrialState.WAITING]
-    assert len(waiting) == 1
+def test_the_highest_number_is_that_of_any_stage(path):
+    storage = open_storage(path)
+    assert last_number(storage) == 0
+    end(open_study(storage, PROBE, "log_loss", 0), score=0.7)
+    other = open_study(storage, stage_called("other"), "log_loss", 0)
+    for _ in range(3):
+        ask(other)
+    assert last_number(storage) == 3
 
 
-class Interrupting(optuna.storages.RDBStorage):
-    """A database whose driver dies at its n-th write of an attribute."""
+class Dying:
+    """A database whose driver dies at its n-th write."""
 
-    writes_left: int | None = None
+    def __init__(self, storage, writes):
+        self.storage, self.writes = storage, writes
 
-    def set_trial_user_attr(self, trial_id, key, value):
-        if self.writes_left == 0:
-            raise KeyboardInterrupt
-        if self.writes_left is not None:
-            self.writes_left -= 1
-        super().set_trial_user_attr(trial_id, key, value)
+    def __getattr__(self, name):
+        if name.startswith("set_trial"):
+            if self.writes == 0:
+                raise KeyboardInterrupt
+            self.writes -= 1
+        return getattr(self.storage, name)
 
 
-def test_a_trial_that_was_half_written_down_is_run_again_or_whole(path):
-    open_storage(path)  # sets Optuna's verbosity
-    storage, outcomes = Interrupting(f"sqlite:///{path}"), []
-    for writes in range(10):
-        storage.writes_left = None
-        study = open_study(storage, stage_called(f"probe-{writes}"), "log_loss", seed=0)
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({"score": 0.7}, TrialState.COMPLETE),
+        ({"state": "pruned", "score": 0.9}, TrialState.PRUNED),
+        ({"state": "failed", "error": {"kind": "oom", "message": "no"}}, TrialState.PRUNED),
+        ({"state": "failed", "error": {"kind": "user", "message": "no"}}, TrialState.FAIL),
+    ],
+)
+def test_a_trial_that_was_half_written_down_is_gone_on_with_or_whole(path, fields, state):
+    outcomes = []
+    for writes in range(5):
+        stage = stage_called(f"probe-{writes}")
+        study = open_study(open_storage(path), stage, "log_loss", seed=0)
         trial = ask(study)
-        record = record_of(trial, score=0.7)
-        storage.writes_left = writes
+        record = record_of(trial, **fields)
+        trial.storage = study._storage = Dying(study._storage, writes)
         with contextlib.suppress(KeyboardInterrupt):
             conclude(study, trial, record)
-        later = open_study(storage, stage_called(f"probe-{writes}"), "log_loss", seed=0)
-        abandon_running(later)
-        whole = [result_of(kept) for kept in finished(later)]
-        waiting = [kept for kept in later.trials if kept.state == TrialState.WAITING]
-        outcomes.append("whole" if whole == [record] else "again" if not whole and len(waiting) == 1 else whole)
-    assert outcomes[0] == "again"
-    assert [outcome for outcome in outcomes if outcome not in ("whole", "again")] == []
+        later = open_study(open_storage(path), stage, "log_loss", seed=0)
+        left = [each.number for each, _ in take_over(later)]
+        if not left:
+            assert [result_of(kept) for kept in finished(later)] == [record]
+            assert later.trials[0].state == state
+            assert set(later.trials[0].constraints) == ({"oom"} if "oom" in str(fields) else set())
+        outcomes.append("left" if left else "whole")
+    assert outcomes == ["left", *(4 * ["whole"])]
 
 
 def test_the_same_seed_proposes_the_same_trials(path):
@@ -172,10 +197,32 @@ def test_the_same_seed_proposes_the_same_trials(path):
     assert proposals("other", 2) != first
 
 
-def test_a_resumed_study_does_not_repeat_its_first_draws(path, study):
-    first = [end(study, score=1.0)[0]["config"] for _ in range(3)]
-    later = reopened(path)
-    assert end(later, score=1.0)[0]["config"] not in first
+def suggest(trial, most=3):
+    """Up to so many parameters, of which the last one is there in one branch only."""
+    trial.suggest_float("rate", 1e-5, 1e-1, log=True)
+    if most > 1 and trial.suggest_categorical("head", ["linear", "mlp"]) == "mlp" and most > 2:
+        trial.suggest_int("width", 8, 256, log=True)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_what_is_proposed_does_not_depend_on_how_often_the_driver_was_restarted(path, sampler):
+    def run(name, *, dies):
+        stage = stage_called(name, sampler=sampler)
+        study = open_study(open_storage(path), stage, "log_loss", 1)
+        for index in range(14):
+            trial = study.ask()
+            if dies:  # with one, two or three parameters known
+                suggest(trial, most=index % 3 + 1)
+                trial.set_user_attr("number", index + 1)
+                study = open_study(open_storage(path), stage, "log_loss", 1)
+                ((trial, _),) = take_over(study)
+            suggest(trial)
+            study.tell(trial, abs(trial.params["rate"] - 1e-3) + trial.params.get("width", 100) / 1000)
+        return [trial.params for trial in study.trials]
+
+    whole = run("whole", dies=False)
+    assert run("restarted", dies=True) == whole
+    assert len({str(params) for params in whole}) == 14
 
 
 def test_the_direction_is_that_of_the_metric(tmp_path):
@@ -207,7 +254,7 @@ def test_epochs_that_are_searched_or_inherited_decide_too(path):
     searched = Stage(name="a", recipe="finetune", trials=1, parameters={"epochs": {"integer": [30, 60]}})
     storage = open_storage(path)
     pruners = [open_study(storage, stage, "log_loss", 0, 8).pruner for stage in (searched, stage_called("b"))]
-    assert [pruner._min_resource for pruner in pruners] == [6, 2]
+    assert [pruner.first_rung for pruner in pruners] == [6, 2]
 
 
 def test_repeats_at_the_end_of_a_study_are_counted_by_a_later_driver_too(path, study):
@@ -233,8 +280,15 @@ def test_only_the_best_third_goes_on(path):
     assert curves == [False, True, True, False, True]
 
 
-def test_a_stage_may_draw_at_random(path):
-    storage = open_storage(path)
-    study = open_study(storage, stage_called("blind", sampler="random"), "log_loss", 0)
-    assert isinstance(study.sampler, optuna.samplers.RandomSampler)
-    assert isinstance(open_study(storage, PROBE, "log_loss", 0).sampler, optuna.samplers.TPESampler)
+@pytest.mark.parametrize(("sampler", "learns"), [("tpe", True), ("random", False)])
+def test_a_stage_may_draw_at_random(path, sampler, learns):
+    """What is drawn at random does not depend on what was good."""
+
+    def proposals(name, sign):
+        study = open_study(open_storage(path), stage_called(name, sampler=sampler), "log_loss", 0)
+        for _ in range(10):
+            trial = ask(study)
+            study.tell(trial, sign * trial.params["penalty"])
+        return [trial.params for trial in study.trials]
+
+    assert (proposals("up", 1) != proposals("down", -1)) == learns
