@@ -12,6 +12,9 @@ from autotl.searches import report as report
 from autotl.searches import resume as resume
 from autotl.searches import search as search
 from autotl.searches import status as status
+from autotl.searches import stop as stop
+from autotl.searches import watch as watch
+from autotl.searches import worker as worker
 
 if TYPE_CHECKING:
     from autotl.data.store import Cache

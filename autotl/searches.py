@@ -1,7 +1,8 @@
-"""The verbs that run a search and look after one: `search`, `resume`, `status`, `report`."""
+"""The verbs that run a search and look after one: `search`, `resume`, `worker`, `stop`, ..."""
 
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,14 @@ def search(
     gpu_share: float = 1.0,
     executor: str = "local",
     executor_address: str | None = None,
+    study: str | None = None,
     out: str | Path | None = None,
     cache_dir: str | Path | None = None,
     on_event: OnEvent | None = None,
 ) -> SearchResult:
     """Search for the best model for a data set of labelled images, and deliver it.
+
+    Where `out` holds this very search, stopped or killed on its way, it is gone on with.
 
     Args:
         dataset: a folder with a folder for each class (or for each split, then class), a CSV file of paths and labels,
@@ -52,20 +56,23 @@ def search(
         ensemble: whether heads on up to three frozen backbones may be delivered as one model, where that is surely
             better.
         cv_test: the number of parts of a nested cross-validation, in the place of a test split: for few images.
-        jobs: how many trials run at a time; None is one per GPU, or one on the CPU.
-        gpus: "all", "none", or positions such as "0,1".
-        gpu_share: of a GPU that a trial gets: 0.5 runs two at a time on each, each held to half of its memory.
-        executor: where trials run: "local", "inline" (in this process), "ray", or what a plugin registers.
-        executor_address: of a cluster.
-        out: the run directory to make; None is runs/<dataset>-<time>.
+        jobs: how many trials run at a time; None is one per GPU or share of one, or one on the CPU.
+        gpus: "all", "none", or positions such as "0,1" among those that CUDA_VISIBLE_DEVICES lets this process see.
+        gpu_share: of a GPU that a trial gets: 0.5 runs two at a time on each, each held to half of its memory less
+            the GiB that CUDA itself takes.
+        executor: where trials run: "local" (processes of this machine), "inline" (in this process, one after the
+            other, and none is stopped early), "ray", "shared" (where `worker` runs), or what a plugin registers.
+        executor_address: of a cluster, or the URL of the database where "shared" meets its workers.
+        study: the name under which they meet there.
+        out: the run directory, to be made or to be gone on with; None is runs/<dataset>-<time>.
         cache_dir: where decoded images and features are kept; None is the user's cache.
         on_event: called with each step of progress, a dictionary with the key "event".
 
     Raises:
-        UsageError: the request cannot be meant.
-        DataError: the data set cannot be used.
+        UsageError: the request cannot be meant, or `out` holds another search.
+        DataError: the data set cannot be used, or is not what the search in `out` began with.
         NoTrialError: no trial completed.
-        Interrupted: stopped by Ctrl-C; `resume` goes on.
+        Interrupted: stopped by Ctrl-C, SIGTERM or `stop`; `resume` goes on.
     """
     from autotl.search.request import SearchRequest, check_request
 
@@ -86,6 +93,7 @@ def search(
         gpu_share=gpu_share,
         executor=executor,
         executor_address=executor_address,
+        study=study,
         out=None if out is None else str(out),
         cache_dir=None if cache_dir is None else str(cache_dir),
     )
@@ -98,17 +106,58 @@ def search(
 def resume(run: str | Path, *, finish: bool = False, on_event: OnEvent | None = None) -> SearchResult:
     """Go on with a search that was stopped or killed; of a finished one, the result.
 
+    Trials that had ended are not repeated, those that were cut off go on from their last checkpoint, and with one slot
+    the result is that of a search that nobody disturbed.
+
     Args:
         run: the run directory.
         finish: run no further trial: the best model of what is known is delivered.
         on_event: called with each step of progress.
 
     Raises:
-        UsageError: `run` is no run directory, or another process drives it.
+        UsageError: `run` is no run directory, another process drives it, or its space or plugins have changed.
+        DataError: its images have changed.
+        Interrupted: stopped again.
     """
     from autotl.search.loop import resume_search
 
     return _reported(resume_search(Path(run), _ignore if on_event is None else on_event, finishes=finish))
+
+
+def worker(
+    storage: str,
+    study: str,
+    *,
+    jobs: int | None = None,
+    gpus: str = "all",
+    gpu_share: float = 1.0,
+    cache_dir: str | Path | None = None,
+    wait_seconds: float = 600.0,
+    on_message: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Compute jobs of a search whose driver runs elsewhere (`search(..., executor="shared")`), until it ends.
+
+    Args:
+        storage: the URL of the database where they meet.
+        study: the name under which they do.
+        jobs: how many trials run at a time on this machine; None is one per GPU or share of one, or one on the CPU.
+        gpus: "all", "none", or positions such as "0,1".
+        gpu_share: of a GPU that a trial gets.
+        cache_dir: where features are kept on this machine; None is where the driver keeps them.
+        wait_seconds: for a driver to come, or to come back after it was killed.
+        on_message: is told in words what happens.
+
+    Returns:
+        study, host, jobs ({finished, failed}), seconds.
+
+    Raises:
+        UsageError: the database cannot be reached, the driver has other versions, or its files are not to be seen.
+        Interrupted: stopped by Ctrl-C or SIGTERM.
+    """
+    from autotl.search.working import run_worker
+
+    tell = (lambda message: None) if on_message is None else on_message
+    return run_worker(storage, study, (jobs, gpus, gpu_share), cache_dir, wait_seconds, tell)
 
 
 def _reported(result: dict[str, Any]) -> SearchResult:
@@ -117,8 +166,29 @@ def _reported(result: dict[str, Any]) -> SearchResult:
     return SearchResult(result)
 
 
+def stop(run: str | Path, *, now: bool = False, finish: bool = False) -> dict[str, Any]:
+    """Ask the process that drives a run to stop, wherever it runs. This does not wait until it has.
+
+    Args:
+        run: the run directory.
+        now: end what runs at once; otherwise it has some seconds to come to an end. Either can be resumed.
+        finish: do not stop, but run no further trial: the best model of what is known is delivered.
+
+    Returns:
+        run, how ("orderly", "now" or "finish"), driver ({pid, host} or None), asked (whether there was one to ask).
+
+    Raises:
+        UsageError: `run` is no run directory, both were asked for, or nothing is known yet that could be delivered.
+    """
+    from autotl.search.stopping import FINISH, NOW, ORDERLY, ask_to_stop
+
+    if now and finish:
+        raise UsageError("A search either stops at once or finishes with what is known: give --now or --finish.")
+    return ask_to_stop(Path(run), NOW if now else FINISH if finish else ORDERLY)
+
+
 def status(run: str | Path) -> dict[str, Any]:
-    """What a run has come to: state, stage, trials, best, recent, seconds.
+    """What a run has come to: state, phase, trials, best, recent, running, seconds, eta_seconds, ...
 
     Raises:
         UsageError: `run` is no run directory.
@@ -126,6 +196,17 @@ def status(run: str | Path) -> dict[str, Any]:
     from autotl.search.status import read_status
 
     return read_status(Path(run))
+
+
+def watch(run: str | Path, every_seconds: float = 1.0) -> Iterator[dict[str, Any]]:
+    """The `status` of a run, again and again until nobody drives it any more.
+
+    Raises:
+        UsageError: `run` is no run directory.
+    """
+    from autotl.search.status import follow_status
+
+    return follow_status(Path(run), lambda: time.sleep(every_seconds))
 
 
 def report(run: str | Path) -> Path:

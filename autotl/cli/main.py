@@ -19,6 +19,8 @@ from autotl.cli.failures import fail
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "search": ("autotl.cli.search:search", "Search for the best model for labelled images."),
     "resume": ("autotl.cli.search:resume", "Go on with a search that was stopped."),
+    "worker": ("autotl.cli.worker:worker", "Compute for a search that runs on another machine."),
+    "stop": ("autotl.cli.stop:stop", "Stop a search that runs, so that it can go on later."),
     "status": ("autotl.cli.status:status", "Show what a run has come to."),
     "report": ("autotl.cli.status:report", "Write the HTML report of a run."),
     "predict": ("autotl.cli.predict:predict", "Label images with a model."),

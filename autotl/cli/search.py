@@ -52,16 +52,29 @@ if TYPE_CHECKING:
     metavar="K",
     help="Few images: no test split, K searches are each tested on a part of their own.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one a GPU, or one]")
-@click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1.")
-@click.option("--gpu-share", type=float, default=1.0, show_default=True, help="Of a GPU a trial gets: 0.5 for two.")
-@click.option("--executor", default="local", show_default=True, help="Where trials run: local, inline, ray, ...")
+@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one on each GPU, or one]")
+@click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1 of those you may see.")
+@click.option(
+    "--gpu-share",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Of a GPU each trial gets, its memory capped: 0.5 runs two on each.",
+)
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    help="Where trials run: local (processes here), inline (this process, to debug), ray, or a plugin's.",
+)
 @click.option("--ray-address", "executor_address", metavar="ADDR", help="auto, local, or the cluster's address.")
-@click.option("--out", metavar="DIR", help="The run directory.  [default: runs/<dataset>-<time>]")
+@click.option("--storage", metavar="URL", help="A database where machines that run autotl worker join in.")
+@click.option("--study", metavar="NAME", help="The search's name there.")
+@click.option("--out", metavar="DIR", help="The run directory, new or its own.  [default: runs/<dataset>-<time>]")
 @click.option("--cache-dir", metavar="DIR", help="Where decoded images and features are kept.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @standard_options
-def search(as_json: bool, quiet: bool, metric: str, dataset: str, **options: Any) -> None:
+def search(as_json: bool, quiet: bool, metric: str, dataset: str, storage: str | None, **options: Any) -> None:
     """Search for the best model for DATASET and deliver it.
 
     \b
@@ -75,8 +88,13 @@ def search(as_json: bool, quiet: bool, metric: str, dataset: str, **options: Any
 
     DATASET is a folder with a folder of images for each class, or for each split and class; a CSV file with the columns
     path and label (split and group if you like); a zip of any of these; or a set that ships with autotl. Progress goes
-    to stderr, the result to stdout.
+    to stderr, the result to stdout. Ctrl-C stops in order, twice at once; the same command with the same --out, or
+    autotl resume, goes on.
     """
+    if storage is not None:
+        if options["executor_address"] is not None or options["executor"] not in ("local", "shared"):
+            raise click.UsageError("With --storage trials run where autotl worker does: leave the other executor out.")
+        options |= {"executor": "shared", "executor_address": storage}
     with open_view(is_quiet=quiet, metric=metric) as on_event:
         result = api.search(dataset, metric=metric, on_event=on_event, **options)
     _emit_result(result.values, as_json)
@@ -95,7 +113,8 @@ def resume(run: str, finish: bool, as_json: bool, quiet: bool) -> None:
       autotl resume runs/photos-20260101-120000
       autotl resume runs/photos-20260101-120000 --finish
 
-    What had finished counts; what was cut off is run again. Of a finished search, the result is shown.
+    What had finished counts; what was cut off goes on from its last checkpoint. Of a finished search, the result is
+    shown. A run whose images, search space or plugins have changed meanwhile is refused.
     """
     with open_view(is_quiet=quiet, metric=None) as on_event:
         result = api.resume(run, finish=finish, on_event=on_event)

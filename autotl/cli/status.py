@@ -1,53 +1,99 @@
 """`autotl status` and `autotl report`."""
 
-from typing import TYPE_CHECKING
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from autotl import api
-from autotl.cli.output import emit, make_table, standard_options, visible
+from autotl.cli.output import emit, open_console, standard_options, visible
 from autotl.cli.rendering import render_result
-from autotl.cli.words import brief, configuration, duration, score
+from autotl.cli.status_view import progress_line, status_lines, status_tables
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+REFRESH_SECONDS = 1.0
+
 
 @click.command()
 @click.argument("run")
+@click.option("--watch", is_flag=True, help="Show it anew every second, until the search ends. Ctrl-C leaves.")
 @standard_options
-def status(run: str, as_json: bool) -> None:
+def status(run: str, watch: bool, as_json: bool) -> None:
     """Show what the run directory RUN has come to.
 
     \b
     Examples:
       autotl status runs/photos-20260101-120000
+      autotl status runs/photos-20260101-120000 --watch
       autotl status runs/photos-20260101-120000 --json
+
+    It reads the run directory alone, so it works from wherever that can be seen. With --watch and --json, the one
+    object comes when the search has ended.
     """
-    found = api.status(run)
+    found = _watch(api.watch(run, REFRESH_SECONDS), is_quiet=as_json) if watch else api.status(run)
 
     def render(console: "Console") -> None:
-        if found.get("result") is not None:
+        if found["result"] is not None:
             render_result(console, found["result"])
             return
-        counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-        stage = "" if found["stage"] is None else f" in stage {found['stage']}"
-        console.print(visible(f"{found['run']}: {found['state']}{stage}"), markup=False, soft_wrap=True)
-        console.print(f"trials: {counts}; {duration(found['seconds'])} of work")
-        if found["best"] is not None:
-            best = found["best"]
-            line = f"best: trial {best['number']}, score {score(best['score'])}, {configuration(best['config'])}"
+        for line in status_lines(found):
             console.print(visible(line), markup=False, soft_wrap=True)
-        rows = [
-            (item["number"], item["stage"], item["state"], score(item["score"]), brief(item["config"]))
-            for item in found["recent"]
-        ]
-        if rows:
-            console.print(make_table(("trial>", "stage", "state", "score>", "configuration"), rows))
-        if found["state"] == "interrupted":
+        for table in status_tables(found):
+            console.print(table)
+        if found["state"] not in ("finished", "running"):
             console.print(f"Next:  autotl resume {found['run']}", markup=False, soft_wrap=True)
 
     emit(found, as_json, render)
+
+
+def _watch(statuses: Iterator[Mapping[str, Any]], is_quiet: bool) -> Mapping[str, Any]:
+    """Show one status after the other; the last one is returned, also when Ctrl-C ends it."""
+    last = next(statuses)
+    with contextlib.suppress(KeyboardInterrupt), _open_display(is_quiet) as show:
+        show(last)
+        for status in statuses:
+            last = status
+            show(last)
+    return last
+
+
+@contextlib.contextmanager
+def _open_display(is_quiet: bool) -> "Iterator[Any]":
+    """A place for a status that is shown anew: a picture in a terminal, else a line for everything new."""
+    console = open_console(stderr=True)
+    if is_quiet:
+        yield lambda status: None
+    elif console.is_terminal and not console.is_dumb_terminal:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+
+            def draw(status: Mapping[str, Any]) -> None:
+                lines = [Text(visible(line)) for line in status_lines(status)]
+                live.update(Group(*lines, *status_tables(status)), refresh=True)
+
+            yield draw
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """Writes a line to stderr when something else is to be told than before."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def __call__(self, status: Mapping[str, Any]) -> None:
+        line = progress_line(status)
+        if line != self.last:
+            click.echo(visible(line), file=sys.stderr)
+        self.last = line
 
 
 @click.command()

@@ -100,6 +100,12 @@ def test_resuming_a_finished_run_gives_its_result(autotl, autotl_json, finished_
     assert autotl_json("resume", finished_run.path)[0] == result
 
 
+def test_a_run_that_never_had_a_job_cannot_be_gone_on_with(autotl, unfinished_run):
+    answer = autotl("resume", unfinished_run.path)
+    assert answer.code == 2
+    assert "was killed before. Remove the folder" in answer.err
+
+
 def test_a_report_is_written_and_its_path_printed(autotl, finished_run):
     answer = autotl("report", finished_run.path)
     assert answer.code == 0

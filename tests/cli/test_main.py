@@ -55,6 +55,8 @@ def test_every_command_has_examples_and_json(autotl, words):
         (["spaces", "show", "standart"], "Did you mean standard"),
         (["status", "nowhere"], "nowhere"),
         (["resume", "nowhere"], "nowhere"),
+        (["stop", "nowhere"], "nowhere"),
+        (["stop", "nowhere", "--now", "--finish"], "give --now or --finish"),
         (["report", "nowhere"], "nowhere"),
         (["predict", "nowhere", "x.jpg"], "x.jpg"),
         (["predict", "model", "x.jpg", "--csv", "--json"], "exclude"),

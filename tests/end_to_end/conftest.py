@@ -111,14 +111,12 @@ def disturbed(first: SimpleNamespace, search: Callable[..., autotl.SearchResult]
     return SimpleNamespace(result=result, killed=killed, run=run, trials=trials_of(result.run), warnings=messages)
 
 
-@pytest.fixture(scope="session")
-def interrupted(first: SimpleNamespace, workplace: Path) -> SimpleNamespace:
-    """The search from the command line, with Ctrl-C after its first trial."""
-    folder = workplace / "interrupted"
+def start_search(folder: Path) -> "subprocess.Popen[str]":
+    """The search from the command line, new or gone on with."""
     options = ["--space", "tiny.toml", "--seed", str(SEED), "--out", folder.name, "--cache-dir", "cache"]
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "autotl", "search", DATASET, *options, "--json", "-q"],
-        cwd=workplace,
+        cwd=folder.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -126,6 +124,13 @@ def interrupted(first: SimpleNamespace, workplace: Path) -> SimpleNamespace:
         # a shell's background job, and so perhaps the whole test run, ignores SIGINT, and children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+@pytest.fixture(scope="session")
+def interrupted(first: SimpleNamespace, workplace: Path) -> SimpleNamespace:
+    """The search from the command line, with Ctrl-C after its first trial."""
+    folder = workplace / "interrupted"
+    process = start_search(folder)
     try:
         wait_until(process, lambda: folder.is_dir() and bool(trials_of_unfinished(folder)))
         workers = workers_of(psutil.Process(process.pid))
@@ -155,17 +160,39 @@ def wait_until(process: subprocess.Popen[str], is_enough: Callable[[], bool]) ->
 
 
 @pytest.fixture(scope="session")
-def resumed(interrupted: SimpleNamespace) -> SimpleNamespace:
-    """The interrupted search, gone on with."""
-    done = subprocess.run(
-        [sys.executable, "-m", "autotl", "resume", str(interrupted.folder), "--json", "-q"],
-        capture_output=True,
+def killed(interrupted: SimpleNamespace) -> SimpleNamespace:
+    """The interrupted search, gone on with; its driver is killed in the middle of the first fine-tune."""
+    run = open_run(interrupted.folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autotl", "resume", str(run.path), "--json", "-q"],
+        cwd=run.path.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        cwd=interrupted.folder.parent,
-        timeout=DEADLINE_SECONDS,
     )
+
+    def is_tuning() -> bool:
+        return any(event["kind"] == "report" and event["job"] == "trial-3" for event in read_events(run))
+
+    try:
+        wait_until(process, is_tuning)
+        workers = workers_of(psutil.Process(process.pid))
+    finally:
+        process.kill()
+        process.communicate()
+    return SimpleNamespace(run=run, workers=workers)
+
+
+@pytest.fixture(scope="session")
+def resumed(interrupted: SimpleNamespace, killed: SimpleNamespace) -> SimpleNamespace:
+    """The search, interrupted and killed, gone on with by the same command to its end."""
+    process = start_search(interrupted.folder)
+    try:
+        out, err = process.communicate(timeout=DEADLINE_SECONDS)
+    finally:
+        process.kill()
     trials = trials_of(interrupted.folder)
-    return SimpleNamespace(code=done.returncode, err=done.stderr, result=json.loads(done.stdout), trials=trials)
+    return SimpleNamespace(code=process.returncode, err=err, result=json.loads(out), trials=trials, run=killed.run)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Ctrl-C in a search on the command line, and going on with it."""
+"""Ctrl-C in a search on the command line, a driver that is killed, and going on with the search.
+
+`test_resume.py` has more ways to stop, without training.
+"""
 
 import json
 
@@ -33,6 +36,21 @@ def test_a_run_can_be_gone_on_with_from_any_folder(interrupted, workplace):
     request = read_json(interrupted.folder / "request.json")
     assert request["space"] == str(workplace / "tiny.toml")
     assert request["cache_dir"] == str(workplace / "cache")
+
+
+def test_a_driver_that_is_killed_takes_its_workers_with_it(killed):
+    assert len(killed.workers) == 1
+    gone, alive = psutil.wait_procs(killed.workers, timeout=5)
+    assert (len(gone), alive) == (1, [])
+
+
+def test_a_search_that_was_interrupted_and_killed_ends_as_one_that_nobody_disturbed(first, resumed):
+    """Digit by digit, training included."""
+    assert resumed.code == 0, resumed.err
+    assert resumed.trials == first.trials
+    for name in ("best", "trials", "validation", "test", "optimism"):
+        assert resumed.result[name] == first.result.values[name]
+    assert resumed.run.attempts(3) == [1, 2]
 
 
 def test_a_resumed_search_ends_without_repeating_what_had_finished(interrupted, resumed):

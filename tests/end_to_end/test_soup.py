@@ -63,6 +63,13 @@ layer_decay = 1.0
 mixup = 0.0
 ema = "off"
 balance = "sampling"
+[[stage.first]] # so like the second that both are worth a second look
+head_rate = 9e-3
+tail_rate = 1e-5
+layer_decay = 0.7
+mixup = 0.2
+ema = "on"
+balance = "weights"
 
 [[stage]]
 name = "wild"
