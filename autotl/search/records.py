@@ -10,9 +10,12 @@ from optuna.trial import Trial
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.hyperparameters import Inquiry
+from autotl.search.study import INFEASIBLE
 from autotl.space.schema import Stage
 
 MEASURED = ("score", "scores", "temperature", "curve", "cut", "trained_parameters", "multiply_adds", "ledger")
+REPEATED_ERRORS = 3
+NOT_ITS_OWN = ("infra", "hang", "cancelled")  # errors that say nothing about a configuration
 
 
 @dataclass
@@ -94,3 +97,17 @@ def best_of(results: Sequence[dict[str, Any]], direction: optuna.study.StudyDire
         return None
     sign = 1 if direction == optuna.study.StudyDirection.MINIMIZE else -1
     return min(complete, key=lambda result: (sign * result["score"], result["number"]))
+
+
+def repeated_error(records: Sequence[Mapping[str, Any]]) -> str | None:
+    """The message of an error that ended the last trials, one after the other: it would end the next one too.
+
+    Where a trial has completed, settings that cannot be trained do not count: the sampler learns to leave them alone.
+    """
+    learns = any(record["state"] == "complete" for record in records)
+    ignored = (*NOT_ITS_OWN, *INFEASIBLE) if learns else NOT_ITS_OWN
+    errors = [each["error"] for each in records if each["error"] is None or each["error"]["kind"] not in ignored]
+    last = [None if error is None else error["message"] for error in errors[-REPEATED_ERRORS:]]
+    if len(last) < REPEATED_ERRORS or len(set(last)) > 1 or last[0] is None:
+        return None
+    return f"The same error ended {REPEATED_ERRORS} trials in a row: {last[0]}"

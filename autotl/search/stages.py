@@ -20,14 +20,12 @@ from autotl.search.forecast import PRUNED_SHARE
 from autotl.search.gate import falls_behind
 from autotl.search.hyperparameters import answer, known_values
 from autotl.search.plan import concrete_config, portfolio
-from autotl.search.records import Asked, account, best_of, log_record, make_record, tell_record
+from autotl.search.records import Asked, account, best_of, log_record, make_record, repeated_error, tell_record
 from autotl.search.study import conclude, enqueue, finished, repeat, result_of, take_over, trailing_repeats
 from autotl.space.options import NO_HEADS, Heads, with_defaults
 from autotl.space.schema import Stage
 from autotl.space.suggest import suggest
 
-REPEATED_ERRORS = 3
-NOT_ITS_OWN = ("infra", "hang", "cancelled")  # errors that say nothing about a configuration
 MOST_PARKED = 2  # jobs that wait for a slot: the sampler did not know how the others would end
 MOST_REPEATS = 20  # of known configurations in a row: the sampler has no other left that it would choose
 SHUT, EXHAUSTED, LATE = "gate", "repeats", "time"  # why a stage asks for no more
@@ -284,15 +282,7 @@ class StageRun:
         self.context.expect(left * sum(done) / len(done) / slots + self.later_seconds)
 
     def _stop_on_repeated_errors(self, record: Mapping[str, Any]) -> None:
-        errors = [
-            each["error"]
-            for each in self.results()
-            if each["error"] is None or each["error"]["kind"] not in NOT_ITS_OWN
-        ]
-        last = [None if error is None else error["message"] for error in errors[-REPEATED_ERRORS:]]
-        if len(last) == REPEATED_ERRORS and None not in last and len(set(last)) == 1:
+        message = repeated_error(self.results())
+        if message is not None:
             self.context.dispatcher.stop_all()
-            raise AutotlError(
-                f"The same error ended {REPEATED_ERRORS} trials in a row: {last[0]} "
-                f"The log of the last one: {record['folder']}/log.txt"
-            )
+            raise AutotlError(f"{message} The log of the last one: {record['folder']}/log.txt")

@@ -161,7 +161,7 @@ def wait_until(process: subprocess.Popen[str], is_enough: Callable[[], bool]) ->
 
 @pytest.fixture(scope="session")
 def killed(interrupted: SimpleNamespace) -> SimpleNamespace:
-    """The interrupted search, gone on with; its driver is killed in the middle of the first fine-tune."""
+    """The interrupted search, gone on with; its driver is killed while the first fine-tune traces its graph."""
     run = open_run(interrupted.folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "autotl", "resume", str(run.path), "--json", "-q"],
@@ -172,7 +172,7 @@ def killed(interrupted: SimpleNamespace) -> SimpleNamespace:
     )
 
     def is_tuning() -> bool:
-        return any(event["kind"] == "report" and event["job"] == "trial-3" for event in read_events(run))
+        return any(event["kind"] == "started" and event["job"] == "trial-3" for event in read_events(run))
 
     try:
         wait_until(process, is_tuning)

@@ -92,3 +92,15 @@ def hang_at_first(payload, report):
     while payload["folder"].endswith("attempt-1"):
         signal.pause()
     return {"folder": payload["folder"]}
+
+
+def cornered(payload, report):
+    """The best settings need more memory than there is, however few images go through at a time."""
+    rate = payload["config"]["head_rate"]
+    if rate > 1e-3:
+        raise MemoryError
+    score = 1.0 - rate * 100
+    return {
+        "score": score, "scores": {"log_loss": score, "accuracy": 0.5}, "curve": [score], "stopped": False,
+        "temperature": 1.0, "multiply_adds": 1, "seconds": 1.0, "ledger": {"seconds": {}, "counts": {}},
+    }  # fmt: skip
