@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HELLO = "hello"
 OPENINGS = 3  # the first ones to come make the tables, and all but one of them fail at that
+NAMESPACE = "autotl/"  # of studies, so that nobody's own is taken for one
 POSTGRESQL_OPTIONS = {  # a machine that is gone is noticed in half a minute (libpq)
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -87,6 +88,11 @@ class Board:
     study: "optuna.Study"
     storage: "optuna.storages.RDBStorage"
 
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.study.study_name.removeprefix(NAMESPACE)
+
     def enrol(self, hello: Mapping[str, Any]) -> Member:
         """Become a member. Others see it once all is there, so one that is cut off in between is never seen."""
         with _asking():
@@ -134,7 +140,7 @@ class Board:
         from optuna.trial import TrialState
 
         with contextlib.suppress(Gone), _asking():
-            self.storage.set_trial_state_values(member_id, TrialState.COMPLETE if in_order else TrialState.FAIL)
+            self.storage.set_trial_state_values(member_id, TrialState.PRUNED if in_order else TrialState.FAIL)
 
     def has_left(self, member_id: int) -> bool | None:
         """None while it is a member; then whether it left in order."""
@@ -142,7 +148,7 @@ class Board:
 
         with _asking():
             state = self.storage.get_trial(member_id).state
-        return None if state is TrialState.RUNNING else state is TrialState.COMPLETE
+        return None if state is TrialState.RUNNING else state is TrialState.PRUNED
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -193,11 +199,12 @@ def check_url(url: str) -> tuple[str, dict[str, Any]]:
 
     try:
         found = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # which is not shown: there may be a password in it
         raise UsageError(
-            f"A storage is the URL of a database, not {url!r}. Give --storage postgresql+psycopg://HOST/DATABASE."
-        ) from error
-    if found.password is not None or "password" in found.query:
+            "A storage is the URL of a database, and what was given cannot be read as one. Give --storage "
+            "postgresql+psycopg://HOST/DATABASE."
+        ) from None
+    if found.password is not None or any("pass" in key.lower() and key != "passfile" for key in found.query):
         raise UsageError(
             "The URL of a storage is kept in the run directory, and a password in it was given. Leave it out: put "
             "HOST:PORT:DATABASE:USER:PASSWORD into ~/.pgpass (chmod 600), or set PGPASSWORD."
@@ -222,7 +229,8 @@ def _open(url: str, name: str, options: Mapping[str, Any], pace: Pace) -> Board:
             heartbeat_interval=pace.beat_seconds,
             grace_period=pace.grace_seconds,
         )
-        return Board(optuna.create_study(study_name=name, storage=storage, load_if_exists=True), storage)
+        study = optuna.create_study(study_name=NAMESPACE + name, storage=storage, load_if_exists=True)
+        return Board(study, storage)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotl.errors import UsageError
+from autotl.execution.backend import configured_backend
 
 QUERY_TIMEOUT_SECONDS = 15.0
 NO_DEVICE = "-1"
@@ -175,7 +176,12 @@ def worker_environment(plan: SlotPlan, inherited: Mapping[str, str], extra: Mapp
     """
     threads = str(plan.threads)
     kept = {name: value for name, value in inherited.items() if name != MEMORY_LIMIT}
-    defaults = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true", "PYTHONHASHSEED": "0"}
+    defaults = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "PYTHONHASHSEED": "0",
+        "KERAS_BACKEND": configured_backend(inherited),
+    }
     fixed = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": plan.visible_devices,

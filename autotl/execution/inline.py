@@ -75,6 +75,9 @@ class InlineExecutor:
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 self._events.append(run_job(job, report))
+        except KeyboardInterrupt:
+            self._events.append(Failed(job.id, job.attempt, "cancelled", "stopped by Ctrl-C", ""))
+            raise
         finally:  # Ctrl-C in a job goes on to whoever polls.
             self._queues[slot_id] = None
             self._stops.discard(job.id)

@@ -20,6 +20,7 @@ from autotl.execution.watch import Work
 WORKER_COMMAND = (sys.executable, "-P", "-m", "autotl.execution.worker")
 READ_BYTES = 1 << 20
 LOG_TAIL_BYTES = 4000
+LAST_PATIENCE_SECONDS = 5.0  # for a process that was killed to be gone
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ class WorkerProcess:
                 self.process.wait(patience_seconds)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        code = self.process.wait()
+        try:
+            code = self.process.wait(LAST_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:  # stuck in the kernel (a dead file server or device): nobody can end it
+            code = -signal.SIGKILL
         self.is_dead = True
         return Ending(code, tail(self.log))
 

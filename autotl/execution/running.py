@@ -19,10 +19,23 @@ OUT_OF_MEMORY_TEXTS = (
     "oom when allocating",
     "cannot allocate memory",
     "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "dst tensor is not initialized",  # TensorFlow, where a copy to the device found no room
+    "failed to allocate",  # XLA
+    "failed to create cudnn handle",
+    "unable to find a valid cudnn algorithm",
 )
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL_TEXTS = ("no space left on device", "disk quota exceeded")  # as C++ and HDF5 pass them on
-BROKEN_DEVICE_TEXTS = ("cuda_error_", "cuda error:", "cudnn_status_internal_error", "cublas_status_not_initialized")
+BROKEN_DEVICE_TEXTS = (
+    "cuda_error_",
+    "cuda error:",
+    "cudnn_status_internal_error",
+    "cudnn_status_not_initialized",
+    "cublas_status_not_initialized",
+    "dnn library initialization failed",
+)
+WRAPPERS = ("plugin", "runtime")  # kinds of errors that may only pass on what the machine lacked
 LONGEST_DETAIL = 20_000  # characters: enough for any traceback, and a message stays small
 
 
@@ -87,10 +100,10 @@ def kind_of(error: BaseException) -> str:
     """`Failed.kind` for an exception: what autotl raised on purpose names itself; then what the machine lacked, "disk",
     "oom" or (of a GPU that no longer works) "infra"; all the rest is "user".
     """
-    if isinstance(error, AutotlError):
+    if isinstance(error, AutotlError) and error.kind not in WRAPPERS:
         return error.kind
     kinds = (kind for link in _causes(error) if (kind := _lack(link)) is not None)
-    return next(kinds, "user")
+    return next(kinds, error.kind if isinstance(error, AutotlError) else "user")
 
 
 def _lack(error: BaseException) -> str | None:

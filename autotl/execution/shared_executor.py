@@ -129,7 +129,7 @@ class SharedExecutor:
         members = self.board.members()
         if self.me not in members:
             raise AutotlError(
-                f"The driver of the search {self.board.study.study_name!r} gave no sign of life for "
+                f"The driver of the search {self.board.name!r} gave no sign of life for "
                 f"{self.pace.grace_seconds} s, and was given up. Go on with: autotl resume RUN"
             )
         for member in members.values():
@@ -212,7 +212,7 @@ def take_charge(board: Board, pace: Pace) -> int:
             board.leave(me.id)
             hello = others[0].hello
             raise UsageError(
-                f"A study has one driver: {board.study.study_name!r} has process {hello['pid']} on {hello['host']}. "
+                f"A study has one driver: {board.name!r} has process {hello['pid']} on {hello['host']}. "
                 "Stop that search (autotl stop RUN), or give this one another --study."
             )
         board.beat(me.id)
@@ -223,7 +223,8 @@ def _has_died_here(member: Member, me: Member) -> bool:
     """Whether a driver was a process of this machine that is no more."""
     import psutil
 
-    return member.hello["host"] == me.hello["host"] and not psutil.pid_exists(int(member.hello["pid"]))
+    is_here = all(member.hello.get(name) == me.hello[name] for name in ("host", "place"))
+    return is_here and not psutil.pid_exists(int(member.hello["pid"]))
 
 
 SHARED = ExecutorPlugin("shared", open_shared, "On the machines that run `autotl worker`, through a database.")

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from autotl.execution.backend import configured_backend
 from autotl.execution.protocol import Event, Failed, Finished, Job, Report, SlotInfo, Started
 
 FROM_DRIVER = "from_driver"
@@ -28,7 +29,8 @@ EVENTS = {kind.__name__: kind for kind in (Started, Report, Finished, Failed)}
 
 def driver_hello() -> dict[str, Any]:
     """How a driver introduces itself."""
-    return {"role": DRIVER, "host": socket.gethostname(), "pid": os.getpid(), "versions": versions()}
+    where = {"host": socket.gethostname(), "place": _place(), "pid": os.getpid()}
+    return {"role": DRIVER, **where, "versions": versions()}
 
 
 def worker_hello(driver_id: int, slots: Sequence[SlotInfo]) -> dict[str, Any]:
@@ -45,8 +47,16 @@ def worker_hello(driver_id: int, slots: Sequence[SlotInfo]) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """What the driver and all workers must have alike, as it is here."""
     python = ".".join(platform.python_version_tuple()[:2])
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = configured_backend(os.environ)
     return {"python": python, "backend": backend, **{name: metadata.version(name) for name in MUST_AGREE}}
+
+
+def _place() -> str:
+    """What process ids mean the same in: one boot of one machine, and a container of its own there; "" if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
 
 
 def pack(event: Event) -> list[Any]:

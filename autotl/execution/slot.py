@@ -14,8 +14,9 @@ from typing import Any
 
 from autotl.errors import AutotlError
 from autotl.execution.devices import SlotPlan, worker_environment
+from autotl.execution.logs import log_bytes, log_tail
 from autotl.execution.oom_killer import count_kills
-from autotl.execution.process import Ending, WorkerProcess, start_worker, tail
+from autotl.execution.process import Ending, WorkerProcess, start_worker
 from autotl.execution.protocol import (
     Event,
     Failed,
@@ -169,6 +170,8 @@ class Slot:
         self._reports = self._seen = 0
         self._watch_for(max(PATIENCE_SECONDS, _patience_seconds(self._job)))  # it may have to wait for imports
         self._worker.send(job_message(self._job))
+        if self._kill_at is not None:  # it was stopped before its first worker died
+            self._worker.send({"stop": [self._job.id, self._job.attempt]})
 
     def _watch_for(self, patience_seconds: float) -> None:
         now = time.monotonic()
@@ -179,7 +182,7 @@ class Slot:
         job, watch, now = self._job, self._watch, time.monotonic()
         if job is None or watch is None or now < watch.due():
             return
-        if watch.look(now, worker.work(), _log_bytes(job, worker)):
+        if watch.look(now, worker.work(), log_bytes(job, worker)):
             self._hung_seconds, self._watch = now - watch.heard, None
             worker.show_stacks()
             self._kill_within(STACKS_SECONDS)
@@ -232,9 +235,9 @@ class Slot:
         ending = worker.end(0 if overdue else EXIT_PATIENCE_SECONDS)
         events = self._read(worker)  # Its last words count: they may be that the job has finished.
         job = self._job
-        if job is not None and (overdue or self._job_started):
+        if job is not None and (overdue or self._job_started or self._retired):
             kind, message = self._cause(worker, ending, overdue)
-            events.append(self._ended(Failed(job.id, job.attempt, kind, message, _log_tail(job, ending))))
+            events.append(self._ended(Failed(job.id, job.attempt, kind, message, log_tail(job, ending))))
         elif not events:
             self._failed_starts += 1
         may_start = self._failed_starts < MOST_FAILED_STARTS
@@ -258,10 +261,16 @@ class Slot:
         """Let go of a worker that has ended, and start the next one, with the job that had not begun, if any."""
         worker.close()
         self._worker = None
-        if start_another and not self._retired:
+        if not start_another or self._retired:
+            return
+        try:
             self._start()
+        except OSError as error:  # no process or descriptor to be had; without a job, the next one tries again
             if self._job is not None:
-                self._send_job()
+                raise AutotlError(f"A slot needs a worker process, and none can be started: {error}") from error
+            return
+        if self._job is not None:
+            self._send_job()
 
 
 def _no_start_message(slot_id: str, ending: Ending) -> str:
@@ -273,24 +282,3 @@ def _no_start_message(slot_id: str, ending: Ending) -> str:
 
 def _patience_seconds(job: Job) -> float:
     return float(job.payload.get("patience_seconds", PATIENCE_SECONDS))
-
-
-def _log_bytes(job: Job, worker: WorkerProcess) -> int:
-    """The size of the job's own log, or of the worker's."""
-    log_path = job.payload.get("log_path")
-    try:
-        return os.fstat(worker.log.fileno()).st_size if log_path is None else Path(log_path).stat().st_size
-    except OSError:
-        return 0
-
-
-def _log_tail(job: Job, ending: Ending) -> str:
-    """The end of the job's own log, or of the worker's."""
-    log_path = job.payload.get("log_path")
-    if log_path is None:
-        return ending.log_tail
-    try:
-        with Path(log_path).open("rb") as log:
-            return tail(log)
-    except OSError:
-        return ending.log_tail

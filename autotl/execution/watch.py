@@ -49,7 +49,8 @@ class Watch:
 
     def look(self, now: float, work: Work, log_bytes: int) -> bool:
         """Look, and answer whether the job hangs."""
-        is_resting = work.cpu_seconds - self.work.cpu_seconds < IDLE_SHARE * (now - self.looked)
+        worked = work.cpu_seconds - self.work.cpu_seconds  # less than nothing where a child that had worked has ended
+        is_resting = 0.0 <= worked < IDLE_SHARE * (now - self.looked)
         is_idle = is_resting and work.written_bytes - self.work.written_bytes < IDLE_BYTES
         if log_bytes != self.log_bytes:
             self.heard = now

@@ -32,7 +32,7 @@ MOST_SHARE = 0.05
 """Of the time that may go into writing them: large ones are written more seldom."""
 SETTINGS = ("kind", "seed", "metric", "evaluation", "images", "folds", "repeats", "fold_seed", "prune")
 """What decides the course of a job besides its configuration and its rows."""
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile)
 
 Report = Callable[[int, float, dict[str, Any]], bool]
 

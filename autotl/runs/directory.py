@@ -99,7 +99,7 @@ class Run:
 
     def remove_checkpoints(self, number: int) -> None:
         """Remove what the attempts at a trial have kept to be gone on with: it has ended."""
-        for path in self.trial_dir(number).glob("attempt-*/checkpoint.npz"):
+        for path in self.trial_dir(number).glob("attempt-*/checkpoint.*"):
             path.unlink(missing_ok=True)
 
     def attempts(self, number: int) -> list[int]:

@@ -1,5 +1,6 @@
 """The run's event log: one JSON object a line, appended in one write, readable after any death."""
 
+import errno
 import json
 import math
 import os
@@ -32,7 +33,7 @@ def append_event(run: Run, kind: str, **fields: Any) -> None:
         if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line  # The last writer died in mid-line: leave its fragment on a line of its own.
         if os.write(descriptor, line) != len(line):
-            raise OSError(f"{run.events_path} took only a part of an event; is the disk full?")
+            raise OSError(errno.ENOSPC, "only a part of an event could be written", str(run.events_path))
     finally:
         os.close(descriptor)
 

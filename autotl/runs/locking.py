@@ -18,21 +18,10 @@ PATIENCE_SECONDS = 0.5  # for those who only look who holds the lock
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that drives a run; `began` is its start, in seconds since the epoch, as the system tells it."""
+    """The process that drives a run."""
 
     pid: int
     host: str
-    began: float
-
-    def is_here(self) -> bool:
-        """Whether it runs on this machine: the process of that id that is seen from here is the one that was meant."""
-        import psutil
-
-        if self.host != socket.gethostname():
-            return False
-        with contextlib.suppress(psutil.Error):
-            return bool(abs(psutil.Process(self.pid).create_time() - self.began) < 1.0)
-        return False
 
 
 @contextlib.contextmanager
@@ -44,8 +33,6 @@ def lock_run(run: Run) -> Iterator[None]:
     Raises:
         UsageError: when another process drives the run; names its process id.
     """
-    import psutil
-
     lock = filelock.FileLock(run.lock_path, timeout=PATIENCE_SECONDS)
     try:
         lock.acquire()
@@ -57,8 +44,7 @@ def lock_run(run: Run) -> Iterator[None]:
             f"Wait for it, stop it (autotl stop {run.path}), or give this search a folder of its own."
         ) from None
     try:
-        holder = Holder(os.getpid(), socket.gethostname(), psutil.Process().create_time())
-        write_json(run.lock_holder_path, asdict(holder))
+        write_json(run.lock_holder_path, asdict(Holder(os.getpid(), socket.gethostname())))
         yield
     finally:
         lock.release()
@@ -91,6 +77,6 @@ def _read_holder(run: Run) -> Holder | None:
     """Who took the lock last; the file may be missing for the moment between locking and writing it."""
     try:
         found = read_json(run.lock_holder_path)
-        return Holder(int(found["pid"]), str(found["host"]), float(found.get("began", 0.0)))
+        return Holder(int(found["pid"]), str(found["host"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -4,7 +4,7 @@ What is tried again, and how, is decided in `retries`, which slots may get a job
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
@@ -89,6 +89,16 @@ class Dispatcher:
     _unread: list[Event] = field(default_factory=list)
     _placement: Placement = field(default_factory=Placement)
     _patience: Patience = field(default_factory=Patience)
+
+    def afresh(self, on_event: Callable[..., None], events: Iterable[Mapping[str, Any]]) -> "Dispatcher":
+        """One for another search on the same slots, which knows of no job, and of memory what both know.
+
+        Args:
+            on_event: of the other search.
+            events: that it has logged before.
+        """
+        self.limits.recall(events)
+        return Dispatcher(self.executor, on_event, self.make_room, self.look, self.limits, self.meter, self.clock)
 
     def free_slots(self) -> list[str]:
         """Where a job can go now. There may be none, but while the executor has no slot at all, one is waited for.

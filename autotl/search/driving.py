@@ -14,6 +14,7 @@ from autotl.search.plan import allowed_backbones, concrete_config, portfolio
 from autotl.search.speeds import measure_speeds
 from autotl.space.options import with_defaults, with_options
 
+FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)
 GRACE_SECONDS = 10.0  # for running jobs to come to an end, or to the end of an epoch, when the search is stopped
 
 
@@ -72,7 +73,8 @@ def _give_head_start(context: Context) -> None:
     ]
     if first and set(with_options(stage, context.heads)) <= set(first[0]) and not context.run.study_path.exists():
         job = context.trial_job(stage, 1, concrete_config(stage, first[0], context.backbones, {}))
-        context.dispatcher.submit(context.prepare(job), context.dispatcher.free_slots()[0])
+        if context.past.outcome(job) is None:
+            context.dispatcher.submit(context.prepare(job), context.dispatcher.free_slots()[0])
 
 
 def _count_decoding(context: Context) -> None:
@@ -89,7 +91,7 @@ def is_disk_full(error: BaseException) -> bool:
     while link is not None:
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if isinstance(link, sqlite3.Error) and getattr(link, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        if isinstance(link, sqlite3.Error) and getattr(link, "sqlite_errorcode", None) in FULL:
             return True
         link = link.__cause__
     return False

@@ -4,7 +4,8 @@ A hypermodel shows its hyperparameters only while it builds, so they come in by 
 kept in the study: later trials give values for all of them at once, and a resumed study asks under the same names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +39,15 @@ def known_values(study: optuna.Study, trial: Trial, config: dict[str, Any]) -> d
     options = dict(config.get("options", {}))
     for owner in (config.get("head"), config["backbone"]):
         if owner is not None and (known := known_of(study, owner)):
-            options |= ask(known, trial, f"{owner}.")
+            with _defaults_for_the_first(study, trial, owner, known):
+                options |= ask(known, trial, f"{owner}.")
     return {**config, "options": options} if options else config
+
+
+def is_open(study: optuna.Study, config: Mapping[str, Any]) -> bool:
+    """Whether settings name a hypermodel of which nothing is known yet."""
+    owners = (config.get("head"), config["backbone"])
+    return any(owner is not None and ":" in owner and not known_of(study, owner) for owner in owners)
 
 
 def answer(
@@ -68,11 +76,20 @@ def answer(
     found: dict[str, Any] = study.user_attrs.get(KNOWN + owner, {"first": trial.number})
     declarations = merge(found.get("declarations", []), needs)
     study.set_user_attr(KNOWN + owner, {**found, "declarations": declarations})
-    prefix, sampler = f"{owner}.", study.sampler
-    if found["first"] == trial.number:
-        study.sampler = PartialFixedSampler(default_parameters(declarations, prefix), sampler)
+    with _defaults_for_the_first(study, trial, owner, declarations):
+        values = ask(declarations, trial, f"{owner}.", inquiry.needs)
+    return {**config, "options": {**config.get("options", {}), **values}}
+
+
+@contextmanager
+def _defaults_for_the_first(
+    study: optuna.Study, trial: Trial, owner: str, declarations: Sequence[Declaration]
+) -> Iterator[None]:
+    """The trial that met a hypermodel first gets its defaults, also from a driver that goes on with it."""
+    sampler = study.sampler
+    if study.user_attrs[KNOWN + owner]["first"] == trial.number:
+        study.sampler = PartialFixedSampler(default_parameters(declarations, f"{owner}."), sampler)
     try:
-        values = ask(declarations, trial, prefix, inquiry.needs)
+        yield
     finally:
         study.sampler = sampler
-    return {**config, "options": {**config.get("options", {}), **values}}

@@ -56,7 +56,8 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
         return resume_search(Path(request.out), on_event, asked=request)
     space, backbones = _open_space(request, request.space, on_event)
     plugins, cache = Plugins(backbones, resolve_heads(space)), _open_cache(request)
-    with _equipped(request, Stopping()) as (executor, stopping):
+    stopping = Stopping()
+    with stopping.listening(), _equipped(request, stopping) as executor:
         checked = _check_data(request, image_sizes(space.stages[0], backbones), cache, executor, on_event, stopping)
         if request.cv_test is not None:
             check_no_test(checked.report, request.cv_test)
@@ -91,7 +92,8 @@ def resume_search(
     run = open_run(path)
     if run.result_path.exists():
         return dict(read_json(run.result_path))
-    with lock_run(run), _resumable(run):
+    stopping = Stopping(run.stop_path, finishes=finishes)
+    with stopping.listening(), lock_run(run), _resumable(run):
         if not run.manifest_path.exists():
             raise UsageError(
                 f"A search is gone on with from its first job on; that in {run.path} was killed before. Remove the "
@@ -105,7 +107,7 @@ def resume_search(
             check_same_space(past.space, file)
         space, backbones = _open_space(request, str(run.space_path), on_event, thaw(run))
         plugins, cache = Plugins(backbones, resolve_heads(space)), _open_cache(request)
-        with _equipped(request, Stopping(run.stop_path, finishes=finishes)) as (executor, stopping):
+        with _equipped(request, stopping) as executor:
             on_event({"event": "phase", "phase": "data", "detail": f"going on with {run.path}, on the same images"})
             manifest = Manifest.read(run.manifest_path)
             check_same_images(manifest, request, cache, _follow_data(executor, on_event, stopping))
@@ -124,15 +126,14 @@ def is_unfinished(path: Path) -> bool:
 
 
 @contextmanager
-def _equipped(request: SearchRequest, stopping: Stopping) -> Iterator[tuple[Executor, Stopping]]:
-    """Slots whose processes start up while the driver does other things, and ears for whoever wants it to stop."""
+def _equipped(request: SearchRequest, stopping: Stopping) -> Iterator[Executor]:
+    """Slots whose processes start up while the driver does other things."""
     wanted = Slots(request.jobs, request.gpus, request.gpu_share, request.executor_address, request.study)
     executor = open_executor(request.executor, wanted)
     stopping.is_patient = request.executor not in ENDS_AT_FIRST
     try:
-        with stopping.listening():
-            executor.warm(JOBS_MODULE)
-            yield executor, stopping
+        executor.warm(JOBS_MODULE)
+        yield executor
     finally:
         executor.shutdown(0.0 if stopping.at_once else GRACE_SECONDS)
 

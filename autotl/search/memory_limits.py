@@ -45,13 +45,17 @@ class MemoryLimits:
         depth = float(event["freeze_depth"])
         limits[depth] = min(int(event["micro_batch"]), limits.get(depth, int(event["micro_batch"])))
 
+    def recall(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Take in the limits of an event log."""
+        for event in events:
+            if event["kind"] == EVENT:
+                self.learn(event)
+
 
 def read_limits(events: Iterable[Mapping[str, Any]]) -> MemoryLimits:
     """What earlier drivers of a run found out, from its event log."""
     limits = MemoryLimits()
-    for event in events:
-        if event["kind"] == EVENT:
-            limits.learn(event)
+    limits.recall(events)
     return limits
 
 

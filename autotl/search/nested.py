@@ -23,7 +23,7 @@ from autotl.runs.files import write_text
 from autotl.runs.locking import lock_run
 from autotl.search.context import Context
 from autotl.search.costs import Costs
-from autotl.search.past import read_past
+from autotl.search.past import of_kind, read_past
 from autotl.search.stopping import check_finish
 
 RunOne = Callable[[Context], dict[str, Any]]
@@ -89,6 +89,12 @@ def run_nested(context: Context, parts: int, run_one: RunOne) -> dict[str, Any]:
                 run_one(child)
             context.costs.absorb(child.costs, f"outer {number}")
             context.log("part", number=number, costs=asdict(child.costs))
+        else:  # its driver died before it wrote down what the part had cost: trials are most of that
+            for record in of_kind(child.past.events, "trial"):
+                if "ledger" in record:
+                    child.costs.add_job(record["ledger"], record["seconds"], record["stage"])
+            context.costs.absorb(child.costs, f"outer {number}")
+            context.log("part", number=number, costs=asdict(child.costs))
     context.begin(f"part {len(manifests) + 1} of {len(manifests) + 1}", "the model, on all images")
     last = replace(context, manifest=whole_manifest(context.manifest), outer=tuple(predictions), shares_stores=True)
     last.manifest.write(context.run.manifest_path)
@@ -108,7 +114,7 @@ def _child(context: Context, number: int, manifest: Manifest, budget: float | No
         request=request,
         manifest=manifest,
         run=run,
-        dispatcher=replace(context.dispatcher, on_event=partial(append_event, run)),
+        dispatcher=context.dispatcher.afresh(partial(append_event, run), past.events),
         costs=Costs(),
         number=0,
         past=past,

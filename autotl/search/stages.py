@@ -18,7 +18,7 @@ from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
 from autotl.search.gate import falls_behind
-from autotl.search.hyperparameters import answer, known_values
+from autotl.search.hyperparameters import answer, is_open, known_values
 from autotl.search.plan import concrete_config, portfolio
 from autotl.search.records import Asked, account, best_of, log_record, make_record, repeated_error, tell_record
 from autotl.search.study import conclude, enqueue, finished, repeat, result_of, take_over, trailing_repeats
@@ -124,9 +124,8 @@ class StageRun:
         """A job that need not wait for what another one is just making; where there is none, one that must."""
         is_made = self.context.dispatcher.is_produced_elsewhere
         while (job := next((each for each in self.waiting if not is_made(each)), None)) is None:
-            if len(self.waiting) == MOST_PARKED or not self._may_ask():
+            if len(self.waiting) == MOST_PARKED or not self._may_ask() or not self._ask():
                 break
-            self._ask()
         if job is None and self.waiting:
             job = self.waiting[0]
         if job is not None:
@@ -142,7 +141,7 @@ class StageRun:
         if is_asked and (self.asked or not self._pass_gate()):
             return False
         # the first trial is begun however late it is: it ends after a few steps, and without it there is no answer
-        is_first = self.context.number == len(self.left)
+        is_first = self.context.number == sum("number" in trial.user_attrs for trial, _ in self.left)
         return is_first or not self._is_late()
 
     def _pass_gate(self) -> bool:
@@ -155,8 +154,8 @@ class StageRun:
         deadline = self.deadline(self.best())
         return deadline is not None and self.context.elapsed() > deadline
 
-    def _ask(self) -> None:
-        """Take the next configuration into the queue, if it can be paid for."""
+    def _ask(self) -> bool:
+        """Take the next configuration into the queue, if it can be paid for; False where it has to wait for another."""
         context = self.context
         trial, step = self.left.popleft() if self.left else (self.study.ask(), 0)
         values = suggest(self.stage, trial, self.backbones, self.heads)
@@ -164,16 +163,19 @@ class StageRun:
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         config = known_values(self.study, trial, config)
         if (known := self._tried(config)) is not None:
+            if known["state"] == "running" and is_open(self.study, config):
+                self.left.appendleft((trial, step))  # they will differ in what the other one's worker is yet to ask for
+                return False
             repeat(self.study, trial, known)
             context.log("repeated", stage=self.stage.name, number=known["number"])
             self.ended = EXHAUSTED if trailing_repeats(self.study) >= MOST_REPEATS else None
-            return
-        stop_at = self._stop_at(config)
+            return True
+        number = trial.user_attrs.get("number")
+        stop_at = self._stop_at(config, has_begun=number is not None)
         if self.ended is not None:
             self.study.tell(trial, state=TrialState.FAIL)  # it never ran, and leaves no record
             context.log("left_out", stage=self.stage.name, why=self.ended)
-            return
-        number = trial.user_attrs.get("number")
+            return True
         if number is None:
             number = context.next_number()
             trial.set_user_attr("number", number)
@@ -186,6 +188,7 @@ class StageRun:
             self._tell(outcome)
         elif job.id not in context.dispatcher.running:
             self.waiting.append(context.prepare(job))
+        return True
 
     def _tried(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
         """What became of the same configuration earlier in this stage: a sampler of few choices repeats itself."""
@@ -196,8 +199,12 @@ class StageRun:
             (each for each in self.results() if each["state"] != "failed" and each.get("asked") == config), None
         )
 
-    def _stop_at(self, config: Mapping[str, Any]) -> float | None:
-        """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer."""
+    def _stop_at(self, config: Mapping[str, Any], *, has_begun: bool) -> float | None:
+        """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer.
+
+        Args:
+            has_begun: an earlier driver began it; who knows how little is left of it.
+        """
         deadline, context = self.deadline(self.best()), self.context
         if deadline is None:
             return None
@@ -211,7 +218,7 @@ class StageRun:
         if self.stage.prune and self.best() is not None:
             seconds *= PRUNED_SHARE  # most end early, and none goes on for long after the deadline
         has_answer = bool(self.inherited) or self.best() is not None
-        if has_answer and context.elapsed() + seconds > deadline:
+        if has_answer and not has_begun and context.elapsed() + seconds > deadline:
             self.ended = LATE
         return context.clock_time(deadline)
 

@@ -58,7 +58,8 @@ def follow_status(path: Path, wait: Callable[[], None]) -> Iterator[dict[str, An
 
 def _describe(run: Run, events: Sequence[Event]) -> dict[str, Any]:
     request = read_json(run.request_path)
-    trials = of_kind(events, "trial")
+    # the last record of each: after a power cut the log may know of an end that the study has lost
+    trials = list({event["number"]: event for event in of_kind(events, "trial")}.values())
     states = [trial["state"] for trial in trials]
     result = read_json(run.result_path) if run.result_path.exists() else None
     state = _state(run, events, result)

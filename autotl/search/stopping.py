@@ -5,7 +5,6 @@ half written down. The second one ends it at once.
 """
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -76,7 +75,7 @@ class Stopping:
 
 
 def ask_to_stop(path: Path, how: str) -> dict[str, Any]:
-    """Ask the driver of a run to stop: by a file that it sees wherever it runs, and by a signal where it runs here.
+    """Ask the driver of a run to stop, by a file that it looks for between two events, wherever it runs.
 
     Args:
         path: the run directory.
@@ -97,10 +96,7 @@ def ask_to_stop(path: Path, how: str) -> dict[str, Any]:
         check_finish(run, read_json(run.request_path).get("cv_test"))
     write_json(run.stop_path, {"how": how})
     if holder is not None:
-        answer["driver"] = {name: value for name, value in asdict(holder).items() if name != "began"}
-        if how != FINISH and holder.is_here():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(holder.pid, signal.SIGTERM)
+        answer["driver"] = asdict(holder)
     return answer
 
 
@@ -120,8 +116,8 @@ def check_finish(run: Run, parts: int | None) -> None:
 def _read_how(path: Path) -> str | None:
     try:
         how = read_json(path)["how"]
-    except FileNotFoundError:
+    except OSError:  # there is none, or the file system is in trouble, which nobody meant by it
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return ORDERLY  # somebody made it by hand: that is clear enough
     return how if how in (NOW, FINISH) else ORDERLY

@@ -34,7 +34,7 @@ def silence(board, member, seconds):
 
 def test_members_are_seen_by_all_who_open_the_study_in_the_order_in_which_they_came(board, url):
     first, second = board.enrol({"role": "driver"}), board.enrol({"role": "worker"})
-    other = open_board(url, board.study.study_name, PACE)
+    other = open_board(url, board.name, PACE)
     found = other.members()
     other.close()
     assert list(found) == [first.id, second.id]
@@ -108,15 +108,31 @@ def test_a_database_that_went_away_has_a_name_for_it(tmp_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("here", "is the URL of a database"),
+        ("here", "cannot be read as one"),
         ("postgresql+psycopg://me:secret@host/autotl", "pgpass"),
         ("postgresql+psycopg://host/autotl?password=secret", "pgpass"),
+        ("mysql+pymysql://host/autotl?passwd=secret", "pgpass"),
+        ("postgresql//me:secret@host/autotl", "cannot be read as one"),
+        ("postgresql://host:secret/autotl", "cannot be read as one"),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(url, message):
     with pytest.raises(UsageError, match=message) as caught:
         check_url(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_study_of_somebody_else_that_has_the_same_name_is_left_alone(url):
+    import optuna
+
+    theirs = optuna.create_study(study_name="photos", storage=url)
+    running = theirs.ask()
+    board = open_board(url, "photos", PACE)
+    board.leave(board.enrol({"role": "driver"}).id)
+    board.bury()
+    board.close()
+    assert board.name == "photos"
+    assert [(trial.number, trial.state.name) for trial in theirs.trials] == [(running.number, "RUNNING")]
 
 
 def test_postgresql_is_spoken_by_psycopg():

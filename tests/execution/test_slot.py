@@ -249,3 +249,14 @@ def test_a_job_that_had_not_begun_when_its_worker_died_is_run_once_by_the_next(m
     executor.submit(job("touch", {"path": str(tmp_path / "ran")}), "cpu-0")
     assert [type(event) for event in finish(executor)] == [Started, Finished]
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_shutdown_ends_the_jobs_that_no_worker_could_begin(make_local):
+    executor = make_local(slots=2, extra_env={"PYTHONPATH": "", "PYTHONHOME": "/nowhere"})
+    executor.submit(job("echo", job_id="a"), "cpu-0")
+    executor.submit(job("echo", job_id="b"), "cpu-1")
+    with pytest.raises(AutotlError, match="must live"):
+        while True:
+            executor.poll(1.0)
+    ended = [event for event in executor.shutdown(5) if isinstance(event, Terminal)]
+    assert sorted((event.job_id, event.kind in ("cancelled", "infra")) for event in ended) == [("a", True), ("b", True)]

@@ -50,3 +50,9 @@ def test_work_that_is_done_does_not_count_for_later():
     assert not watch.look(50.0, Work(45.0, 10**9), 0)
     assert not watch.look(100.0, Work(90.0, 2 * 10**9), 0)
     assert watch.look(150.0, Work(90.2, 2 * 10**9 + 100), 0)
+
+
+def test_work_that_shrinks_with_a_child_that_ends_is_no_rest():
+    watch = Watch(100.0, heard=0.0, looked=0.0)
+    watch.look(50.0, Work(cpu_seconds=40.0), 0)
+    assert not watch.look(100.0, Work(cpu_seconds=10.0), 0)

@@ -124,9 +124,9 @@ def test_a_trial_that_has_ended_keeps_no_checkpoint_of_any_attempt(tmp_path):
     run = create_run(tmp_path / "run", {})
     for number, attempt in ((7, 1), (7, 2), (8, 1)):
         run.attempt_dir(number, attempt).mkdir(parents=True)
-        for name in ("checkpoint.npz", "result.json"):
+        for name in ("checkpoint.npz", "checkpoint.tmp", "result.json"):
             (run.attempt_dir(number, attempt) / name).touch()
     run.remove_checkpoints(7)
     run.remove_checkpoints(9)
     assert sorted(path.name for path in run.trial_dir(7).rglob("*.*")) == ["result.json", "result.json"]
-    assert len(list(run.trial_dir(8).rglob("*.*"))) == 2
+    assert len(list(run.trial_dir(8).rglob("*.*"))) == 3

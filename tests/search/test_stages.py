@@ -12,6 +12,7 @@ import pytest
 from autotl.backbones.hypermodel import open_hypermodel
 from autotl.data.store import Cache
 from autotl.errors import AutotlError, UsageError
+from autotl.execution.inline import InlineExecutor
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
 from autotl.search.finalists import confirm, pick_finalists
@@ -236,8 +237,9 @@ def hypermodels(monkeypatch):
 def run_space(hypermodels, make_context, make_space, features):
     """Runs the only stage of a space; what comes back is its context, its study and its results."""
 
-    def run(text, trials=3):
+    def run(text, trials=3, slots=1):
         context = make_context(make_space(text), cache=features, seed=3)
+        context.dispatcher.executor = InlineExecutor(slots)
         stage = context.space.stages[0]
         study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
         context.number = len(study.trials)
@@ -281,6 +283,15 @@ def test_later_trials_know_what_earlier_ones_were_asked(run_space):
     assert ended == ["trial-1", "trial-1-round-1", "trial-2", "trial-3"]
     (known,) = [value for name, value in study.user_attrs.items() if "user_models:Logits" in name]
     assert [item["name"] for item in known["declarations"]] == ["filters"]
+
+
+@pytest.mark.keras
+def test_a_hypermodel_whose_questions_are_not_known_yet_is_asked_for_once_at_a_time(run_space):
+    """Trials that differ in nothing but the answers to questions that no worker has asked yet are no repeats."""
+    context, _, results = run_space(SCRATCH.replace("NAME", "Logits"), slots=2)
+    assert [result["state"] for result in results] == ["complete"] * 3
+    assert len({str(result["config"]["options"]) for result in results}) == 3
+    assert [event for event in read_events(context.run) if event["kind"] == "repeated"] == []
 
 
 @pytest.mark.keras

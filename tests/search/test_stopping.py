@@ -97,11 +97,11 @@ def test_to_finish_is_not_to_stop_and_both_can_be_asked(run):
 
 
 @pytest.mark.parametrize("how", [ORDERLY, NOW])
-def test_a_driver_on_this_machine_gets_a_signal_too(run, how):
+def test_a_driver_finds_what_was_asked_when_it_looks_and_not_before(run, how):
     stopping = Stopping(run.stop_path)
     with lock_run(run), stopping.listening():
         answer = ask_to_stop(run.path, how)
-        assert stopping.is_asked
+        assert not stopping.is_asked
         with pytest.raises(KeyboardInterrupt):
             stopping.look()
     assert answer["asked"] and answer["driver"]["pid"] == os.getpid()
