@@ -60,7 +60,12 @@ def main() -> None:
             fake_trials.prepare(folder, arguments.trials, sampler="random")
             rows[kind] = disturb(folder, arguments) if kind == "chaos" else watch(folder, arguments)
     faults = compare(rows, arguments.trials)
-    record = {"machine": machine_record(), "settings": {**vars(arguments), "out": None}, "rows": rows, "faults": faults}
+    record = {
+        "machine": machine_record(),
+        "settings": {name: value for name, value in vars(arguments).items() if name not in ("out", "drive")},
+        "rows": rows,
+        "faults": faults,
+    }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "chaos.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.out / "chaos.md").write_text(make_report(record))
