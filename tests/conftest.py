@@ -7,6 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Two processes share the tests file by file; whole searches stay together, because they share their first run."""
     for item in items:

@@ -42,7 +42,7 @@ class Retargeted:
         return getattr(self.executor, name)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 6])
 def test_the_sampler_learns_to_stay_out_of_a_corner_where_memory_ends(
     make_context, make_space, targets_importable, seed
 ):
