@@ -15,6 +15,7 @@ from autotl.space.schema import Stage
 
 MEASURED = ("score", "scores", "temperature", "curve", "cut", "trained_parameters", "multiply_adds", "ledger")
 REPEATED_ERRORS = 3
+REPEATED_INFEASIBLE = 12
 NOT_ITS_OWN = ("infra", "hang", "cancelled")  # errors that say nothing about a configuration
 
 
@@ -102,12 +103,15 @@ def best_of(results: Sequence[dict[str, Any]], direction: optuna.study.StudyDire
 def repeated_error(records: Sequence[Mapping[str, Any]]) -> str | None:
     """The message of an error that ended the last trials, one after the other: it would end the next one too.
 
-    Where a trial has completed, settings that cannot be trained do not count: the sampler learns to leave them alone.
+    Settings that cannot be trained are no such error once a trial has completed, for the sampler learns to leave them
+    alone; before that, only many of them in a row are.
     """
-    learns = any(record["state"] == "complete" for record in records)
-    ignored = (*NOT_ITS_OWN, *INFEASIBLE) if learns else NOT_ITS_OWN
+    ignored = (*NOT_ITS_OWN, *INFEASIBLE) if any(each["state"] == "complete" for each in records) else NOT_ITS_OWN
     errors = [each["error"] for each in records if each["error"] is None or each["error"]["kind"] not in ignored]
-    last = [None if error is None else error["message"] for error in errors[-REPEATED_ERRORS:]]
-    if len(last) < REPEATED_ERRORS or len(set(last)) > 1 or last[0] is None:
+    last = errors[-1] if errors else None
+    if last is None:
         return None
-    return f"The same error ended {REPEATED_ERRORS} trials in a row: {last[0]}"
+    count = REPEATED_INFEASIBLE if last["kind"] in INFEASIBLE else REPEATED_ERRORS
+    if len(errors) < count or any(error is None or error["message"] != last["message"] for error in errors[-count:]):
+        return None
+    return f"The same error ended {count} trials in a row: {last['message']}"
