@@ -5,6 +5,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+FAMILIES = {
+    "DeiTBackbone", "DINOV2Backbone", "SigLIPVisionEncoder", "HGNetV2Backbone", "MobileNetBackbone",
+    "ResNetBackbone-v2", "CSPNetBackbone", "DenseNetBackbone", "VGGBackbone", "XceptionBackbone",
+}  # fmt: skip
+EXHAUSTIVE = {
+    "tests/backbones/test_applications.py": {
+        "resnet50", "inception-v3", "xception", "mobilenet", "mobilenet-v2", "densenet121", "efficientnet-v2-b0",
+        "convnext-tiny",
+    },
+    "tests/end_to_end/test_inline.py": {""},
+    "plugins/autotl-kerashub/tests/test_families.py": FAMILIES,
+    "plugins/autotl-kerashub/tests/test_delivery.py": {"DINOV2Backbone", "DINOV3Backbone", "SwinTransformerBackbone"},
+    "plugins/autotl-kerashub/tests/test_table.py": {
+        "dinov2_small-56", "dinov3_vit_small_lvd1689m-64", "mit_b0_ade20k_512-64", "densenet_121_imagenet-32",
+    },
+}  # fmt: skip
+"""What shows for one more network what others show already, by file and parameters: `pytest -m exhaustive` runs it."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -14,6 +31,9 @@ def pytest_collection_modifyitems(items):
         path = item.path.relative_to(ROOT)
         group = "end_to_end" if "end_to_end" in path.parts else str(path)
         item.add_marker(pytest.mark.xdist_group(group))
+        parameters = item.callspec.id if hasattr(item, "callspec") else ""
+        if parameters in EXHAUSTIVE.get(str(path), ()):
+            item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(autouse=True)
