@@ -33,6 +33,24 @@ def standard_options(command: Command) -> Command:
     return as_json(verbose(command))
 
 
+def slot_options(command: Command) -> Command:
+    """The options of commands that run trials: how many at a time, and on what."""
+    jobs = click.option(
+        "--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one on each GPU, or one]"
+    )
+    gpus = click.option(
+        "--gpus", default="all", show_default=True, help="all, none, or positions like 0,1 of those you may see."
+    )
+    share = click.option(
+        "--gpu-share",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Of a GPU each trial gets, its memory capped: 0.5 runs two on each.",
+    )
+    return jobs(gpus(share(command)))
+
+
 def is_verbose() -> bool:
     """Whether the running command is to show what is for developers: `-v`, or AUTOTL_DEBUG=1."""
     return bool(click.get_current_context().meta.get(VERBOSE)) or os.environ.get("AUTOTL_DEBUG") == "1"

@@ -7,7 +7,7 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, standard_options
+from autotl.cli.output import emit, slot_options, standard_options
 from autotl.cli.rendering import render_result
 from autotl.cli.words import METRIC_NAMES
 
@@ -52,15 +52,7 @@ if TYPE_CHECKING:
     metavar="K",
     help="Few images: no test split, K searches are each tested on a part of their own.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one on each GPU, or one]")
-@click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1 of those you may see.")
-@click.option(
-    "--gpu-share",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Of a GPU each trial gets, its memory capped: 0.5 runs two on each.",
-)
+@slot_options
 @click.option(
     "--executor",
     default="local",

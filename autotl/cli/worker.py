@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotl import api
-from autotl.cli.output import emit, standard_options, visible
+from autotl.cli.output import emit, slot_options, standard_options, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--storage", required=True, metavar="URL", help="The search's database: postgresql+psycopg://HOST/DB.")
 @click.option("--study", required=True, metavar="NAME", help="The search's name there.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one on each GPU, or one]")
-@click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1 of those you may see.")
-@click.option(
-    "--gpu-share",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Of a GPU each trial gets, its memory capped: 0.5 runs two on each.",
-)
+@slot_options
 @click.option("--cache-dir", metavar="DIR", help="Where this machine keeps features.  [default: as the search says]")
 @click.option(
     "--wait-seconds",

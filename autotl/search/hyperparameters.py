@@ -44,8 +44,8 @@ def known_values(study: optuna.Study, trial: Trial, config: dict[str, Any]) -> d
     return {**config, "options": options} if options else config
 
 
-def is_open(study: optuna.Study, config: Mapping[str, Any]) -> bool:
-    """Whether settings name a hypermodel of which nothing is known yet."""
+def is_undeclared(study: optuna.Study, config: Mapping[str, Any]) -> bool:
+    """Whether settings name a hypermodel whose hyperparameters no worker has met yet."""
     owners = (config.get("head"), config["backbone"])
     return any(owner is not None and ":" in owner and not known_of(study, owner) for owner in owners)
 

@@ -18,7 +18,7 @@ from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
 from autotl.search.gate import falls_behind
-from autotl.search.hyperparameters import answer, is_open, known_values
+from autotl.search.hyperparameters import answer, is_undeclared, known_values
 from autotl.search.plan import concrete_config, portfolio
 from autotl.search.records import Asked, account, best_of, log_record, make_record, repeated_error, tell_record
 from autotl.search.study import conclude, enqueue, finished, repeat, result_of, take_over, trailing_repeats
@@ -163,7 +163,7 @@ class StageRun:
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
         config = known_values(self.study, trial, config)
         if (known := self._tried(config)) is not None:
-            if known["state"] == "running" and is_open(self.study, config):
+            if known["state"] == "running" and is_undeclared(self.study, config):
                 self.left.appendleft((trial, step))  # they will differ in what the other one's worker is yet to ask for
                 return False
             repeat(self.study, trial, known)

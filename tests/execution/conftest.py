@@ -1,5 +1,6 @@
 import contextlib
 import os
+import select
 import shutil
 import sys
 import time
@@ -222,6 +223,23 @@ def make_shared(tmp_path_factory, serve_in_thread, await_slots):
 def executor(request):
     """One of each kind, with a slot; a further kind is a parameter here and a fixture `make_KIND`."""
     return request.getfixturevalue(f"make_{request.param}")()
+
+
+@pytest.fixture
+def assert_goes_away():
+    """Waits for the end of any process, also one that is not ours; a zombie has ended."""
+
+    def assert_goes_away(pid, seconds=DEADLINE_SECONDS):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            assert select.select([descriptor], [], [], seconds)[0], psutil.Process(pid)
+        finally:
+            os.close(descriptor)
+
+    return assert_goes_away
 
 
 @pytest.fixture

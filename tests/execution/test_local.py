@@ -1,7 +1,6 @@
 """What only processes can do: work at the same time, have an environment and a log of their own, and all go away."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -25,18 +24,6 @@ def job(name, payload=None, job_id="a", attempt=1):
 
 def has_report(events):
     return any(isinstance(event, Report) for event in events)
-
-
-def assert_goes_away(pid, seconds=10):
-    """Waits for the end of any process, also one that is not ours; a zombie has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], seconds)[0], psutil.Process(pid)
-    finally:
-        os.close(descriptor)
 
 
 def pid_after_a_job(executor, finish, job_id="pid"):
@@ -185,7 +172,7 @@ executor.poll(1000)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_driver_leaves_no_process_behind(number):
+def test_a_killed_driver_leaves_no_process_behind(number, assert_goes_away):
     environment = {**os.environ, "PYTHONPATH": IMPORT_PATH}
     with subprocess.Popen([sys.executable, "-c", DRIVER], stdout=subprocess.PIPE, env=environment) as driver:
         pids = [int(pid) for pid in driver.stdout.readline().split()]

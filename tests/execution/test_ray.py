@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import select
 import subprocess
 import sys
 from ipaddress import ip_address
@@ -85,17 +84,6 @@ def ends(events):
     return [(event.job_id, getattr(event, "kind", "finished")) for event in events if isinstance(event, Terminal)]
 
 
-def assert_goes_away(pid, seconds=20):
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], seconds)[0], psutil.Process(pid)
-    finally:
-        os.close(descriptor)
-
-
 def environments(executor, finish, job_ids):
     """What the workers of all slots see, all at once."""
     for job_id, slot in zip(job_ids, names(executor), strict=True):
@@ -126,7 +114,9 @@ def test_a_slot_of_cpus_sees_no_gpu(make_executor, finish):
     assert [each["CUDA_VISIBLE_DEVICES"] for each in found] == ["-1", "-1"]
 
 
-def test_an_actor_that_was_killed_takes_its_worker_with_it_and_comes_back(make_executor, poll_until, finish):
+def test_an_actor_that_was_killed_takes_its_worker_with_it_and_comes_back(
+    make_executor, poll_until, finish, assert_goes_away
+):
     executor = make_executor(gpus="none")
     slot = names(executor)[1]
     executor.submit(job("hang"), slot)
@@ -200,7 +190,7 @@ def test_calls_and_answers_that_ray_loses_are_said_again(cluster):
     assert [event.get("step", kind) for kind, event in events] == ["Started", 0, 1, 2, 3, "Finished"]
 
 
-def test_a_local_ray_listens_on_loopback_and_ends_with_its_driver(start_ray):
+def test_a_local_ray_listens_on_loopback_and_ends_with_its_driver(start_ray, assert_goes_away):
     command = [sys.executable, "-c", DRIVER, "local", "targets:hang", "{}"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:

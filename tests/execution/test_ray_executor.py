@@ -134,13 +134,16 @@ def test_a_connection_that_comes_back_is_no_loss_however_quiet_the_job(fake_ray,
     assert ends(finish(executor)) == [("a", "cancelled")]
 
 
-def test_a_slot_whose_connection_broke_is_offered_to_nobody(fake_ray, make_fake_ray, poll_until):
+def test_a_slot_whose_connection_broke_is_offered_to_nobody(fake_ray, make_fake_ray, poll_until, finish):
     executor = make_fake_ray()
     fake_ray.losses.extend(["call"] * 1000)
     executor.warm("colorsys")
     poll_for(executor, lambda: names(executor) == [], poll_until)
+    assert names(executor) == []
     fake_ray.losses.clear()
     poll_for(executor, lambda: names(executor) == ["here-cpu-0"], poll_until)
+    executor.submit(job("echo"), "here-cpu-0")
+    assert ends(finish(executor)) == [("a", "finished")]
 
 
 def test_a_stop_arrives_before_the_job_goes_on(make_fake_ray, poll_until):

@@ -1,12 +1,10 @@
 """The supervision of workers: how they die, who notices, what comes after them."""
 
 import os
-import select
 import selectors
 import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from autotl.errors import AutotlError
@@ -25,18 +23,6 @@ def job(name, payload=None, job_id="a", attempt=1):
 
 def has_report(events):
     return any(isinstance(event, Report) for event in events)
-
-
-def assert_goes_away(pid, seconds=10):
-    """Waits for the end of any process, also one that is not ours; a zombie has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], seconds)[0], psutil.Process(pid)
-    finally:
-        os.close(descriptor)
 
 
 def pid_after_a_job(executor, finish, job_id="pid"):
@@ -89,7 +75,7 @@ def test_the_other_slot_does_not_notice_a_death(make_local, finish, poll_until):
     assert isinstance(finish(executor)[-1], Finished)
 
 
-def test_a_killed_worker_takes_along_the_children_that_hold_its_pipes(make_local, finish, poll_until):
+def test_a_killed_worker_takes_along_the_children_that_hold_its_pipes(make_local, finish, poll_until, assert_goes_away):
     executor = make_local()
     executor.submit(job("hang_with_child"), "cpu-0")
     events = poll_until(executor, has_report)
@@ -98,7 +84,7 @@ def test_a_killed_worker_takes_along_the_children_that_hold_its_pipes(make_local
     assert_goes_away(events[1].extra["child"])
 
 
-def test_a_job_that_does_not_heed_a_stop_is_killed_after_the_grace(make_local, poll_until, finish):
+def test_a_job_that_does_not_heed_a_stop_is_killed_after_the_grace(make_local, poll_until, finish, assert_goes_away):
     executor = make_local()
     executor.submit(job("hang_with_child"), "cpu-0")
     started, report, *_ = poll_until(executor, has_report)
@@ -134,7 +120,7 @@ def test_what_no_framework_survives_brings_a_fresh_worker(make_local, finish, ho
     assert pid_after_a_job(executor, finish) != before
 
 
-def test_a_job_that_hangs_is_ended_and_says_where_it_stood(make_local, finish, tmp_path):
+def test_a_job_that_hangs_is_ended_and_says_where_it_stood(make_local, finish, tmp_path, assert_goes_away):
     executor = make_local()
     log_path = tmp_path / "attempt-1" / "log.txt"
     executor.submit(job("hang_in_silence", {"patience_seconds": 0.2, "log_path": str(log_path)}), "cpu-0")
