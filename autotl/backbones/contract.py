@@ -80,6 +80,8 @@ class Backbone:
     """Whether it takes other resolutions than its own (fixed position embeddings do not)."""
     size_multiple: int = 1
     """What every image size must be a multiple of, in pixels (the patch of a transformer)."""
+    not_exported: Mapping[str, str] = field(default_factory=dict)
+    """Formats that this network cannot be written in, and why: "onnx" or, for one precision, "litert:int8"."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Of a network that was itself adapted from another: JSON that its model's description carries on (`label` is what
     people see instead of the name, `ancestors` and `licences` are lists)."""
@@ -134,6 +136,7 @@ class Backbone:
             "available": self.available(),
             "resizable": self.resizable,
             "size_multiple": self.size_multiple,
+            "not_exported": dict(self.not_exported),
             "api_version": self.api_version,
         }
 

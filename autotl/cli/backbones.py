@@ -108,6 +108,7 @@ def _description(record: Mapping[str, Any]) -> dict[str, str]:
         "licence": weights["licence"],
         "restriction": weights["restriction"],
         "paper": record["reference"],
+        "not exported": "; ".join(f"{name} ({why})" for name, why in record["not_exported"].items()) or None,
     }
     return {label: value for label, value in lines.items() if value is not None}
 
