@@ -9,7 +9,14 @@ FAMILIES = {
     "DeiTBackbone", "DINOV2Backbone", "SigLIPVisionEncoder", "HGNetV2Backbone", "MobileNetBackbone",
     "ResNetBackbone-v2", "CSPNetBackbone", "DenseNetBackbone", "VGGBackbone", "XceptionBackbone",
 }  # fmt: skip
+SIBLINGS = {
+    "resnet101", "resnet152", "resnet101-v2", "resnet152-v2", "vgg19", "inception-resnet-v2", "mobilenet-v3-large",
+    "densenet169", "densenet201", "nasnet-large",
+    *(f"efficientnet-b{n}" for n in range(1, 8)), *(f"efficientnet-v2-{n}" for n in ("b1", "b2", "b3", "s", "m", "l")),
+    *(f"convnext-{n}" for n in ("small", "base", "large", "xlarge")),
+}  # fmt: skip
 EXHAUSTIVE = {
+    "tests/backbones/test_zoo.py": SIBLINGS,
     "tests/backbones/test_applications.py": {
         "resnet50", "inception-v3", "xception", "mobilenet", "mobilenet-v2", "densenet121", "efficientnet-v2-b0",
         "convnext-tiny",
