@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = {
-    "DeiTBackbone", "DINOV2Backbone", "SigLIPVisionEncoder", "HGNetV2Backbone", "MobileNetBackbone",
+    "DeiTBackbone", "MiTBackbone", "DINOV2Backbone", "SigLIPVisionEncoder", "HGNetV2Backbone", "MobileNetBackbone",
     "ResNetBackbone-v2", "CSPNetBackbone", "DenseNetBackbone", "VGGBackbone", "XceptionBackbone",
 }  # fmt: skip
 SIBLINGS = {
@@ -21,14 +21,16 @@ EXHAUSTIVE = {
         "resnet50", "inception-v3", "xception", "mobilenet", "mobilenet-v2", "densenet121", "efficientnet-v2-b0",
         "convnext-tiny",
     },
-    "tests/end_to_end/test_inline.py": {""},
+    "tests/end_to_end/test_inline.py": {"test_jobs_in_the_driver_s_process_come_to_the_same_result"},
     "plugins/autotl-kerashub/tests/test_families.py": FAMILIES,
     "plugins/autotl-kerashub/tests/test_delivery.py": {"DINOV2Backbone", "DINOV3Backbone", "SwinTransformerBackbone"},
     "plugins/autotl-kerashub/tests/test_table.py": {
         "dinov2_small-56", "dinov3_vit_small_lvd1689m-64", "mit_b0_ade20k_512-64", "densenet_121_imagenet-32",
+        "mit_b0_ade20k_512", "resnet_50_imagenet", "swin_tiny_patch4_window7_224", "siglip2_so400m_patch14_384",
+        "deit_small_distilled_patch16_224_imagenet", "test_a_real_one_keeps_the_contract_with_random_weights",
     },
 }  # fmt: skip
-"""What shows for one more network what others show already, by file and parameters: `pytest -m exhaustive` runs it."""
+"""What shows for one more network what others show already, by file and parameters or name; for `-m exhaustive`."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(items):
         group = "end_to_end" if "end_to_end" in path.parts else str(path)
         item.add_marker(pytest.mark.xdist_group(group))
         parameters = item.callspec.id if hasattr(item, "callspec") else ""
-        if parameters in EXHAUSTIVE.get(str(path), ()):
+        if {parameters, item.originalname} & EXHAUSTIVE.get(str(path), set()):
             item.add_marker(pytest.mark.exhaustive)
 
 

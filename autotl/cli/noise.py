@@ -33,7 +33,7 @@ def muted_libraries(is_muted: bool) -> Iterator[None]:
             sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
         try:
             yield
-        except AutotlError:
+        except (AutotlError, BrokenPipeError):
             raise
         except Exception:
             noise.seek(0)

@@ -49,6 +49,7 @@ def found(images: Path, workplace: Path) -> SimpleNamespace:
         space=space,
         ensemble=True,
         metric="auroc",
+        executor="inline",
         out=images.parent / "run",
         cache_dir=workplace / "noise-cache",
         on_event=told.append,

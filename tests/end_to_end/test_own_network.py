@@ -30,6 +30,7 @@ def child(first: SimpleNamespace, workplace: Path) -> autotl.SearchResult:
         backbones=[str(first.result.run)],
         out=workplace / "child",
         cache_dir=workplace / "cache",
+        executor="inline",
     )
 
 
@@ -88,6 +89,7 @@ def of_a_file(workplace: Path) -> autotl.SearchResult:
         normalisation="symmetric",
         out=workplace / "of-a-file",
         cache_dir=workplace / "cache",
+        executor="inline",
     )
 
 

@@ -99,7 +99,8 @@ def found(
     draw_noise(root / "images", (24, 24, 12), tint=40)
     (root / "gates.toml").write_text(SPACE)
     cache = workplace / "noise-cache"
-    result = autotl.search(root / "images", space=root / "gates.toml", out=root / "run", cache_dir=cache)
+    options = {"space": root / "gates.toml", "out": root / "run", "cache_dir": cache, "executor": "inline"}
+    result = autotl.search(root / "images", **options)
     run = open_run(result.run)
     events = list(read_events(run))
     trials = [event for event in events if event["kind"] == "trial"]
