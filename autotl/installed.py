@@ -5,6 +5,7 @@ from typing import Any
 
 from autotl.backbones.registry import KIND as BACKBONE
 from autotl.backbones.registry import SOURCES_GROUP
+from autotl.data.datasets import KIND as DATASET
 from autotl.entry_points import (
     FAILED,
     OK,
@@ -16,6 +17,7 @@ from autotl.entry_points import (
 )
 from autotl.errors import UsageError
 from autotl.execution.executors import KIND as EXECUTOR
+from autotl.exporters.registry import KIND as EXPORTER
 from autotl.heads.registry import KIND as HEAD
 
 SOURCE = Kind("backbone source", SOURCES_GROUP)
@@ -25,8 +27,8 @@ KINDS = (
     *CHECKED,
     SOURCE,
     EXECUTOR,
-    Kind("exporter", "autotl.exporters"),
-    Kind("data set", "autotl.datasets"),
+    EXPORTER,
+    DATASET,
     Kind("logger", "autotl.loggers"),
 )
 """All but `autotl.layers`: those modules import Keras by nature, which would cost a listing seconds."""

@@ -17,19 +17,21 @@ ARROWS = {
     "errors": set(),
     "entry_points": set(),
     "references": set(),
-    "data": set(),
+    "data": {"entry_points"},
     "backbones": {"entry_points", "references"},
     "heads": {"entry_points", "references"},
+    "exporters": {"entry_points"},
+    "runtimes": set(),
     "space": set(),
     "runs": set(),
     "execution": {"runs", "entry_points"},
     "learn": {"backbones", "heads", "data"},
     "search": {"execution", "runs", "space", "data", "backbones", "heads", "entry_points"},
-    "deliver": {"learn", "backbones", "data", "runs", "entry_points"},
+    "deliver": {"learn", "backbones", "exporters", "data", "runs", "entry_points"},
     "report": {"runs", "data", "references"},
     "conformance": {"backbones", "heads", "space", "entry_points"},
     "testing": {"conformance"},
-    "installed": {"backbones", "heads", "execution", "entry_points"},
+    "installed": {"backbones", "heads", "execution", "exporters", "data", "entry_points"},
     "authoring": set(),
     "api": {
         "search",
@@ -40,6 +42,7 @@ ARROWS = {
         "data",
         "backbones",
         "heads",
+        "exporters",
         "entry_points",
         "conformance",
         "installed",
@@ -50,6 +53,7 @@ ARROWS = {
 }
 ROOM_OF_MODULE = {
     "result": "api",
+    "choosing": "api",
     "searches": "api",
     "doctor": "api",
     "plugins": "api",
@@ -59,6 +63,8 @@ ROOM_OF_MODULE = {
 PLUGINS_MAY_IMPORT = {
     "autotl.backbones.contract",
     "autotl.backbones.hypermodel",
+    "autotl.data.datasets",
+    "autotl.exporters.contract",
     "autotl.heads.contract",
     "autotl.heads.hypermodel",
     "autotl.errors",
@@ -68,18 +74,25 @@ PLUGINS_MAY_IMPORT = {
 # Where each heavy library may be imported at all, and where at the top of a module.
 EVERYWHERE = set(ARROWS)
 LIBRARIES = {
-    "keras": ({"learn", "deliver", "backbones", "heads", "conformance"}, {"learn"}),  # learn.warm loads it
+    "keras": (
+        {"data", "learn", "deliver", "backbones", "heads", "conformance", "exporters", "runtimes"},
+        {"learn", "runtimes"},  # learn.warm loads it
+    ),
     "keras_tuner": ({"heads"}, set()),
-    "tensorflow": ({"learn", "deliver"}, set()),
+    "tensorflow": ({"learn", "deliver", "exporters", "runtimes"}, {"runtimes"}),
+    "onnx": ({"exporters"}, set()),
+    "onnxruntime": ({"exporters", "runtimes"}, {"runtimes"}),
+    "openvino": ({"exporters", "runtimes"}, {"runtimes"}),
+    "ai_edge_litert": ({"runtimes"}, {"runtimes"}),
     "optuna": ({"search", "execution"}, {"search"}),
     "pydantic": ({"space"}, {"space"}),
     "numpy": (
-        {"data", "learn", "search", "deliver", "report", "backbones", "heads", "conformance"},
+        {"data", "learn", "search", "deliver", "report", "backbones", "heads", "conformance", "exporters", "runtimes"},
         EVERYWHERE - {"backbones", "heads"},
     ),
-    "PIL": ({"data", "report"}, {"data"}),
+    "PIL": ({"data", "report", "exporters"}, {"data", "exporters"}),
     "scipy": ({"learn"}, {"learn"}),
-    "sklearn": (set(), set()),
+    "sklearn": ({"data"}, set()),  # its digits
     "matplotlib": ({"report"}, set()),
     "jinja2": ({"report", "deliver"}, set()),
     "rich": ({"cli"}, {"cli"}),
@@ -131,6 +144,8 @@ def is_late(node):
 
 def room_of(parts):
     """The room of a module's path below the package."""
+    if parts[:2] == ("exporters", "runtimes"):  # a room of its own: what is pasted into scripts needs nothing of ours
+        return "runtimes"
     first = parts[0].removesuffix(".py")
     return ROOM_OF_MODULE.get(first, first)
 
@@ -141,7 +156,7 @@ def targets(item):
     if parts[0] != "autotl":
         return set()
     if len(parts) > 1:
-        return {room_of(parts[1:])}
+        return {room_of(tuple(parts[1:]))}
     rooms = {path.stem for path in PACKAGE.iterdir()}
     return {room_of([name]) if name in rooms else "autotl" for name in item.names if name != "__version__"}
 

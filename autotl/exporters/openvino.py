@@ -1,0 +1,36 @@
+"""OpenVINO's intermediate representation: the fastest on Intel's processors and graphics."""
+
+from pathlib import Path
+
+from autotl.exporters.contract import FLOAT16, FLOAT32, Export, Exporter, Limits
+from autotl.exporters.conversion import PROBABILITIES, convert, scratch_beside
+
+
+def write(export: Export) -> None:
+    """Writes `model.xml` and `model.bin`; the metadata goes into the former, as runtime information."""
+    import openvino
+
+    with scratch_beside(export.path) as folder:
+        convert(export, folder / "model.xml", "openvino")
+        # Keras has no say in how weights are kept.
+        model = openvino.Core().read_model(folder / "model.xml")
+        model.outputs[0].tensor.set_names({PROBABILITIES})
+        for name, text in export.metadata.items():
+            model.set_rt_info(text, ["autotl", Path(name).name])
+        openvino.save_model(model, export.path, compress_to_fp16=export.precision == FLOAT16)
+
+
+OPENVINO = Exporter(
+    "openvino",
+    file="model.xml",
+    precisions={
+        FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01),
+        FLOAT16: Limits(2e-2, same_label=0.99, accuracy_drop=0.01),
+    },
+    write=write,
+    runtime="autotl.exporters.runtimes.openvino",
+    runtime_packages={"openvino": "openvino"},
+    writer_packages={"openvino": "openvino"},
+    extra="autotl[openvino]",
+    summary="OpenVINO, for Intel's processors and graphics.",
+)
