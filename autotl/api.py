@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotl.choosing import pareto as pareto
+from autotl.choosing import refit as refit
 from autotl.plugins import check_plugin as check_plugin
 from autotl.plugins import new_plugin as new_plugin
 from autotl.plugins import plugins as plugins
+from autotl.searches import Dataset, dataset_name
 from autotl.searches import parse_seconds as parse_seconds
 from autotl.searches import report as report
 from autotl.searches import resume as resume
@@ -18,6 +21,7 @@ from autotl.searches import worker as worker
 
 if TYPE_CHECKING:
     from autotl.data.store import Cache
+    from autotl.deliver.inputs import Listing
 
 OnProgress = Callable[[int, int], None]
 OnSkip = Callable[[str, str], None]
@@ -25,46 +29,106 @@ OnSkip = Callable[[str, str], None]
 
 def predict(
     model: str | Path,
-    paths: str | Path | Iterable[str | Path],
+    paths: "str | Path | Iterable[str | Path | Listing]",
     *,
     top_k: int = 1,
+    threshold: float | None = None,
     on_skip: OnSkip | None = None,
+    trust: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Predict images, one after the other.
+    """Predict images, one after the other, with a model of any format.
 
     Args:
-        model: a model folder or a run directory.
-        paths: files, folders (with all below them) and zips.
+        model: a model folder, an exported folder, or a run directory.
+        paths: files, folders (with all below them) and zips; a binary stream stands for a list of paths.
         top_k: how many classes to name for each image.
+        threshold: images whose best probability is below it get the label "unknown".
         on_skip: called with path and reason for each file that is no readable image.
+        trust: accept a model that has changed since it was made.
 
     Yields:
-        `{"path", "label", "probability", "top": [{"label", "probability"}, ...]}`.
+        `{"path", "label", "probability", "top": [{"label", "probability"}, ...]}`, and `"known"` with a threshold.
 
     Raises:
         UsageError: a path does not exist.
     """
     from autotl.deliver.predict import predict_paths
 
-    several = [paths] if isinstance(paths, str | Path) else list(paths)
-    return predict_paths(model, several, top_k=top_k, on_skip=on_skip)
+    several = [paths] if isinstance(paths, str | Path) else paths
+    return predict_paths(model, several, top_k=top_k, threshold=threshold, on_skip=on_skip, trust=trust)
 
 
 def evaluate(
-    model: str | Path, dataset: str | Path, *, split: str = "test", cache_dir: str | Path | None = None
+    model: str | Path,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    cache_dir: str | Path | None = None,
+    trust: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Score a delivered model on a split ("train", "val", "test", "all") of a data set, decoded as in training.
+    """Score a model of any format on a split ("train", "val", "test", "all") of a data set, decoded as in training.
 
     Raises:
         DataError: the data set cannot be used, or has classes that the model does not know.
     """
     from autotl.deliver.evaluate import evaluate_model
 
-    return evaluate_model(model, str(dataset), split=split, cache=_open_cache(cache_dir))
+    cache = _open_cache(cache_dir)
+    name = dataset_name(dataset, cache_dir)
+    return evaluate_model(model, name, split=split, cache=cache, trust=trust, on_progress=on_progress)
+
+
+def export(
+    model: str | Path,
+    formats: str | Iterable[str],
+    *,
+    precision: str | None = None,
+    out: str | Path | None = None,
+    dataset: str | Path | None = None,
+    verify: bool = True,
+    trust: bool = False,
+    cache_dir: str | Path | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Write a delivered model in other formats, and check each where it will be used.
+
+    Args:
+        model: a model folder or a run directory.
+        formats: such as "onnx", "litert:int8", or "all" that can be written here.
+        precision: "float32", "float16" or "int8", for formats that name none; by default each one's own.
+        out: where the folders go; by default `export` beside the model folder.
+        dataset: labelled images to compare on and to calibrate int8 with; by default those of the search.
+        verify: whether to compare what was written with the model.
+        trust: accept a model that has changed since it was made.
+        cache_dir: where decoded images are kept.
+        on_progress: told what is being done, in words.
+
+    Returns:
+        `model`, `out`, `exports` (what became of each, by its `state`: "ok", "rejected", "failed" or "unverified"; that
+        one of them is rejected or failed is no error here), and `left_out`: what "all" did not write, and why.
+
+    Raises:
+        UsageError: there is no such model or format, or the network is known not to work in it.
+        AutotlError: packages are missing, or the model cannot be loaded.
+    """
+    from autotl.deliver.export import export_model
+
+    return export_model(
+        model,
+        [formats] if isinstance(formats, str) else list(formats),
+        precision=precision,
+        out=out,
+        dataset=None if dataset is None else str(dataset),
+        verify=verify,
+        trust=trust,
+        cache=_open_cache(cache_dir),
+        on_progress=on_progress,
+    )
 
 
 def check_data(
-    dataset: str | Path,
+    dataset: Dataset,
     *,
     seed: int = 0,
     cache_dir: str | Path | None = None,
@@ -77,8 +141,8 @@ def check_data(
     """
     from autotl.data.check import check_dataset
 
-    cache = _open_cache(cache_dir)
-    return dict(check_dataset(str(dataset), seed=seed, cache=cache, on_progress=on_progress).report)
+    name, cache = dataset_name(dataset, cache_dir), _open_cache(cache_dir)
+    return dict(check_dataset(name, seed=seed, cache=cache, on_progress=on_progress).report)
 
 
 def backbones() -> list[dict[str, Any]]:
@@ -149,9 +213,6 @@ def doctor(cache_dir: str | Path | None = None) -> dict[str, Any]:
 
 
 def _open_cache(cache_dir: str | Path | None) -> "Cache":
-    from autotl.data.store import Cache, default_cache, default_max_bytes
+    from autotl.data.store import open_cache
 
-    if cache_dir is None:
-        return default_cache()
-    root = Path(cache_dir).expanduser().resolve()
-    return Cache(root, default_max_bytes(root))
+    return open_cache(cache_dir)

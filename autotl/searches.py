@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ from autotl.errors import UsageError
 from autotl.result import SearchResult
 
 OnEvent = Callable[[dict[str, Any]], None]
+Dataset = str | Path | tuple[Any, Any] | Mapping[str, Any]
+"""A path or a name; or arrays: (x, y), ((x_train, y_train), (x_test, y_test)), or named as in an `.npz` file."""
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 
 
 def search(
-    dataset: str | Path,
+    dataset: Dataset,
     *,
     space: str | Path = "quick",
     trials: int | None = None,
@@ -26,6 +28,9 @@ def search(
     metric: str = "log_loss",
     ensemble: bool = False,
     cv_test: int | None = None,
+    latency_budget: str | None = None,
+    max_size: str | None = None,
+    deploy: str | None = None,
     jobs: int | None = None,
     gpus: str = "all",
     gpu_share: float = 1.0,
@@ -42,7 +47,8 @@ def search(
 
     Args:
         dataset: a folder with a folder for each class (or for each split, then class), a CSV file of paths and labels,
-            a zip of these, or a shipped set such as "sample:clipart".
+            a zip of these, an `.npz` file, a shipped set such as "sample:clipart", one that a plugin finds such as
+            "keras:cifar10"; or arrays (x, y) or ((x_train, y_train), (x_test, y_test)), which are kept in the cache.
         space: name or path of a search space.
         trials: total number of trials; None leaves it to the space.
         budget: wall time, in seconds or written like "10m" or "1h30m"; None is no limit.
@@ -56,6 +62,10 @@ def search(
         ensemble: whether heads on up to three frozen backbones may be delivered as one model, where that is surely
             better.
         cv_test: the number of parts of a nested cross-validation, in the place of a test split: for few images.
+        latency_budget: the most time that the delivered model may take for one image on this machine, like "20ms".
+        max_size: the most that its file may have, like "10MB". Configurations over either are not tried.
+        deploy: "FORMAT" or "FORMAT:PRECISION", like "litert:int8": the model is exported at the end, and the two
+            budgets are those of the exported one.
         jobs: how many trials run at a time; None is one per GPU or share of one, or one on the CPU.
         gpus: "all", "none", or positions such as "0,1" among those that CUDA_VISIBLE_DEVICES lets this process see.
         gpu_share: of a GPU that a trial gets: 0.5 runs two at a time on each, each held to half of its memory less
@@ -71,13 +81,14 @@ def search(
     Raises:
         UsageError: the request cannot be meant, or `out` holds another search.
         DataError: the data set cannot be used, or is not what the search in `out` began with.
-        NoTrialError: no trial completed.
+        NoTrialError: no trial completed, or no network holds the budgets of the model.
         Interrupted: stopped by Ctrl-C, SIGTERM or `stop`; `resume` goes on.
     """
+    from autotl.search.quantities import parse_bytes, parse_milliseconds
     from autotl.search.request import SearchRequest, check_request
 
     request = SearchRequest(
-        str(dataset),
+        dataset_name(dataset, cache_dir),
         space=str(space),
         trials=trials,
         budget=parse_seconds(budget),
@@ -88,6 +99,9 @@ def search(
         metric=metric,
         ensemble=ensemble,
         cv_test=cv_test,
+        latency_milliseconds=None if latency_budget is None else parse_milliseconds(latency_budget),
+        max_bytes=None if max_size is None else parse_bytes(max_size),
+        deploy=None if deploy is None else _check_deploy(deploy),
         jobs=jobs,
         gpus=gpus,
         gpu_share=gpu_share,
@@ -161,9 +175,22 @@ def worker(
 
 
 def _reported(result: dict[str, Any]) -> SearchResult:
-    """A finished search leaves a report for people; it is drawn from the run directory and can be drawn again."""
+    """A finished search leaves its model as it is to be deployed, and a report for people, which can be drawn again."""
+    from autotl.deliver.deployed import with_deployed
+
+    result = with_deployed(result)
     report(result["run"])
     return SearchResult(result)
+
+
+def _check_deploy(text: str) -> str:
+    """A format with its precision, that can be written and run here."""
+    from autotl.exporters.registry import parse_format, require_runtime, require_writer
+
+    exporter, precision = parse_format(text)
+    require_writer(exporter)
+    require_runtime(exporter)
+    return f"{exporter.name}:{precision}"
 
 
 def stop(run: str | Path, *, now: bool = False, finish: bool = False) -> dict[str, Any]:
@@ -218,6 +245,20 @@ def report(run: str | Path) -> Path:
     from autotl.report.html import write_report
 
     return write_report(Path(run))
+
+
+def dataset_name(dataset: Dataset, cache_dir: str | Path | None = None) -> str:
+    """A data set as a text that a request can hold: arrays are written into the cache, equal ones once.
+
+    Raises:
+        DataError: they are no data set.
+    """
+    if isinstance(dataset, str | Path):
+        return str(dataset)
+    from autotl.data.given_arrays import keep_given
+    from autotl.data.store import open_cache
+
+    return str(keep_given(dataset, open_cache(cache_dir)))
 
 
 def parse_seconds(budget: float | str | None) -> float | None:

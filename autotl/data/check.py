@@ -53,7 +53,7 @@ def check_dataset(
     (`report["decoded"] == 0`). The split is computed anew from it each time and depends on `seed`; the stores do not.
 
     Args:
-        dataset: A folder, zip or CSV file, or `sample:NAME`.
+        dataset: A folder, zip, CSV or `.npz` file, `sample:NAME`, or `SOURCE:NAME` of a plugin.
         seed: Of the split.
         image_sizes: Sides in pixels for which an ImageStore is built, unless the cache has it.
         cache: Where results and stores are kept; None keeps nothing, and `image_sizes` must then be empty.
@@ -66,7 +66,7 @@ def check_dataset(
     if image_sizes and cache is None:
         raise ValueError("image stores need a cache")
     started = time.perf_counter()
-    path = resolve_dataset(dataset)
+    path = resolve_dataset(dataset, cache)
     with open_source(path) as source:
         job = _Job(source, str(path.resolve()), read_layout(source), seed, tuple(sorted(set(image_sizes))), max_pixels)
         key = scan_key(source, job.names, max_pixels)

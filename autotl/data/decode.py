@@ -30,7 +30,7 @@ DECODE_VERSION = 1
 """Part of every cache key: raise it when the same bytes give other pixels than before."""
 RESIZE_RULE: dict[str, Any] = {"mode": "stretch", "interpolation": "bicubic", "antialias": True, "library": "Pillow"}
 
-Reason = Literal["not an image", "truncated", "too large", "unsupported"]
+Reason = Literal["not an image", "truncated", "too large", "unsupported", "refused"]
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

@@ -17,7 +17,6 @@ from autotl.data.duplicates import Look, look
 from autotl.data.parallel import map_in_order
 from autotl.data.source import Source
 from autotl.data.store import Cache, key_of
-from autotl.errors import DataError
 
 SCAN_VERSION = 1
 Progress = Callable[[int, int], None]
@@ -124,8 +123,6 @@ def _examine(source: Source, name: str, sizes: Sequence[int], max_pixels: int) -
         return Record(problem=str(error), reason=error.reason), []
     except FileNotFoundError:
         return Record(problem="missing: no such file", reason="missing"), []
-    except DataError as error:  # a name that leads out of the root
-        return Record(problem=f"refused: {error}", reason="refused"), []
     except OSError as error:
         return Record(problem=f"unreadable: {error.strerror or error}", reason="unreadable"), []
     seen = look(decoded.image)

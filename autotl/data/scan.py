@@ -6,6 +6,7 @@ from typing import Literal
 
 from autotl.data.entries import SPLIT_SPELLINGS, Entry
 from autotl.data.listing import CSV_NAMES, find_csv, read_csv
+from autotl.data.npz import NpzSource
 from autotl.data.source import Source
 from autotl.errors import DataError
 
@@ -14,13 +15,13 @@ from autotl.errors import DataError
 class Layout:
     """The labelled files in reading order, and what a person should know about how they were found."""
 
-    kind: Literal["folders", "splits", "csv"]
+    kind: Literal["folders", "splits", "csv", "arrays"]
     entries: tuple[Entry, ...]
     notes: tuple[str, ...] = ()
 
 
 def read_layout(source: Source) -> Layout:
-    """Recognise `class/*`, `{train,val,test}/class/*` or a CSV manifest, also below one single top folder.
+    """Recognise `class/*`, `{train,val,test}/class/*` or a CSV manifest, also below one single top folder, and arrays.
 
     Split folders are recognised in their usual spellings, in any case. A class named like a split ("train", the
     vehicle) is safe as long as its images lie directly in it.
@@ -28,10 +29,7 @@ def read_layout(source: Source) -> Layout:
     Raises:
         DataError: No file in any known layout, empty class folders, or class names that differ only in case or spaces.
     """
-    names = source.names()
-    top = _top_folder(names)
-    csv_name = find_csv(source, names, top)
-    layout = _read_folders(source, names, top) if csv_name is None else Layout("csv", *read_csv(source, csv_name))
+    layout = Layout("arrays", source.entries, source.notes) if isinstance(source, NpzSource) else _read_files(source)
     if not layout.entries:
         raise DataError(
             f"A data set is root/class/*, root/train|val|test/class/* or a CSV with path,label; {source.root} has no "
@@ -39,6 +37,13 @@ def read_layout(source: Source) -> Layout:
         )
     _check_class_names({entry.label for entry in layout.entries})
     return layout
+
+
+def _read_files(source: Source) -> Layout:
+    names = source.names()
+    top = _top_folder(names)
+    csv_name = find_csv(source, names, top)
+    return _read_folders(source, names, top) if csv_name is None else Layout("csv", *read_csv(source, csv_name))
 
 
 def _top_folder(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Where images come from: a folder or a zip, seen as named byte strings. Nothing is ever extracted."""
+"""Where images come from: a folder, a zip or arrays, seen as named byte strings. Nothing is ever extracted."""
 
 import os
 import stat
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from autotl.data.decode import MAX_FILE_BYTES, ImageError
+from autotl.data.npz import SUFFIX, NpzSource
 from autotl.data.zips import ZipSource, is_safe_name
 from autotl.errors import DataError
 
@@ -39,8 +40,9 @@ class Source(Protocol):
         """The content of one file.
 
         Raises:
-            ImageError: The file is larger than `MAX_FILE_BYTES` or is damaged inside its archive.
-            DataError: The name leads out of the root.
+            ImageError: The file is larger than `MAX_FILE_BYTES`, is damaged inside its archive, or its name leads out
+                of the root.
+            DataError: The whole source is damaged.
             OSError: The file cannot be read.
         """
         ...
@@ -57,22 +59,26 @@ class Source(Protocol):
 
 
 def open_source(path: Path) -> Source:
-    """Open a folder, a zip, or the CSV manifest of a folder (whose root is then the CSV's own folder).
+    """Open a folder, a zip, arrays, or the CSV manifest of a folder (whose root is then the CSV's own folder).
 
     Raises:
-        DataError: There is nothing at `path`, it is of another kind, or the zip breaks its limits.
+        DataError: There is nothing at `path`, it is of another kind, breaks the limits of zips, or holds other arrays.
     """
     if path.is_dir():
         return FolderSource(path.resolve())
     if not path.is_file():
-        raise DataError(f"A data set is a folder, a zip or a CSV file; there is nothing at {path}. Check the path.")
+        raise DataError(
+            f"A data set is a folder, a zip, a CSV or an .npz file; there is nothing at {path}. Check the path."
+        )
+    if path.suffix.lower() == SUFFIX:
+        return NpzSource(path.resolve())
     if zipfile.is_zipfile(path):
         return ZipSource(path.resolve(), is_ignored)
     if path.suffix.lower() in {".csv", ".tsv"}:
         return FolderSource(path.resolve().parent, listing=path.name)
     raise DataError(
-        f"A data set is a folder of images, a zip of one, or a CSV file with the columns path,label; {path} is none of "
-        "these. If it is another kind of archive, unpack it and give the folder."
+        f"A data set is a folder of images, a zip of one, a CSV file with the columns path,label, or an .npz file of "
+        f"arrays; {path} is none of these. If it is another kind of archive, unpack it and give the folder."
     )
 
 
@@ -167,5 +173,6 @@ class FolderSource:
         """The place of a name; a link is followed only when it stays inside, checked at each use."""
         path = self.root / name
         if not is_safe_name(name) or not path.resolve().is_relative_to(self.root):
-            raise DataError(f"Files must lie inside the data set's folder {self.root}; {name} leads out of it.")
+            detail = f"Files must lie inside the data set's folder {self.root}; {name} leads out of it."
+            raise ImageError("refused", detail)
         return path

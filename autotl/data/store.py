@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 MAX_BYTES = 50 * 10**9
 MAX_SHARE_OF_FREE_DISK = 0.2
 SAY_SECONDS = 60.0
+GIVEN = "arrays"
+"""The kind of what was given to autotl in memory: nothing on disk can make it anew, so its entries go last."""
 _TEMPORARY = ".tmp-"
 _TRASH = ".trash-"
 _LOCKS = ".locks"
@@ -51,7 +53,10 @@ def key_of(spec: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Cache:
-    """Entries are directories `root/kind/key`; all stay within `max_bytes`, the least recently used go first."""
+    """Entries are directories `root/kind/key`; all stay within `max_bytes`, the least recently used go first.
+
+    Those of the kind `GIVEN` go after all others.
+    """
 
     root: Path
     max_bytes: int
@@ -128,7 +133,7 @@ class Cache:
         Returns:
             The bytes freed.
         """
-        entries = sorted(_entries(self.root))
+        entries = sorted(_entries(self.root), key=lambda entry: (entry[2].parent.name == GIVEN, entry))
         excess = sum(size for _, size, _ in entries) - self.max_bytes
         freed = 0
         for _, size, path in entries:
@@ -155,6 +160,14 @@ class Cache:
 def default_cache() -> Cache:
     """The user's cache with its default budget."""
     root = default_cache_dir()
+    return Cache(root, default_max_bytes(root))
+
+
+def open_cache(cache_dir: str | Path | None) -> Cache:
+    """The cache in a folder, as large as its disk allows; None is the user's."""
+    if cache_dir is None:
+        return default_cache()
+    root = Path(cache_dir).expanduser().resolve()
     return Cache(root, default_max_bytes(root))
 
 

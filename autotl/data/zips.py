@@ -3,7 +3,7 @@
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,29 @@ def is_safe_name(name: str) -> bool:
     )
 
 
+def check_totals(path: Path, members: Sequence[zipfile.ZipInfo], limits: ZipLimits, way_out: str) -> None:
+    """Insist that an archive stays within its limits, by what it says of itself.
+
+    Args:
+        way_out: what to do with one that does not and that can be trusted.
+
+    Raises:
+        DataError: it does not.
+    """
+    total = sum(member.file_size for member in members)
+    packed = max(1, path.stat().st_size)
+    for name, given, limit in (
+        ("files", len(members), limits.members),
+        ("bytes when unpacked", total, limits.total_bytes),
+        ("times its packed size", total / packed, limits.ratio),
+    ):
+        if given > limit:
+            raise DataError(
+                f"A data set's zip may hold at most {limit:g} {name}; {path} holds {given:g}. If you trust it, "
+                f"{way_out}."
+            )
+
+
 class ZipSource:
     """The files of a zip. Safe to read from several threads (`zipfile` locks the shared file)."""
 
@@ -44,7 +67,7 @@ class ZipSource:
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise DataError(f"A data set's zip must be readable; {path} is not ({error}). Make it anew.") from error
         try:
-            self._check_totals()
+            check_totals(path, self._archive.infolist(), self._limits, "unpack it and give the folder")
         except DataError:
             self._archive.close()
             raise
@@ -85,21 +108,6 @@ class ZipSource:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _check_totals(self) -> None:
-        members, limits = self._archive.infolist(), self._limits
-        total = sum(member.file_size for member in members)
-        packed = max(1, self.root.stat().st_size)
-        for name, given, limit in (
-            ("files", len(members), limits.members),
-            ("bytes when unpacked", total, limits.total_bytes),
-            ("times its packed size", total / packed, limits.ratio),
-        ):
-            if given > limit:
-                raise DataError(
-                    f"A data set's zip may hold at most {limit:g} {name}; {self.root} holds {given:g}. If you trust "
-                    "it, unpack it and give the folder."
-                )
 
     def _add(self, member: zipfile.ZipInfo, is_ignored: Callable[[str], bool]) -> None:
         name = member.filename.replace("\\", "/").removeprefix("./")

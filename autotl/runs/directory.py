@@ -180,5 +180,5 @@ def _claim_default(dataset: str, moment: datetime) -> Path:
 def _dataset_stem(dataset: str) -> str:
     """A folder name for a data set: `photos/` -> photos, `cats.zip` -> cats, `sample:clipart` -> clipart."""
     name = Path(dataset.rpartition(":")[2]).expanduser().resolve() if dataset else Path()
-    stem = name.stem if name.suffix.lower() in {".zip", ".csv"} else name.name
+    stem = name.stem if name.suffix.lower() in {".zip", ".csv", ".tsv", ".npz"} else name.name
     return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:60] or "run"

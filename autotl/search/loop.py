@@ -11,7 +11,7 @@ from autotl.backbones.contract import Backbone
 from autotl.data.check import Checked, check_dataset
 from autotl.data.manifest import Manifest
 from autotl.data.records import Progress
-from autotl.data.store import Cache, default_cache, default_max_bytes
+from autotl.data.store import Cache, default_max_bytes, open_cache
 from autotl.errors import Interrupted, UsageError
 from autotl.execution.executors import Slots, open_executor
 from autotl.execution.protocol import Executor
@@ -54,10 +54,10 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     check_request(request)
     if request.out is not None and is_unfinished(Path(request.out)):
         return resume_search(Path(request.out), on_event, asked=request)
-    space, backbones = _open_space(request, request.space, on_event)
-    plugins, cache = Plugins(backbones, resolve_heads(space)), _open_cache(request)
+    space, backbones = open_space(request, request.space, on_event)
+    plugins, cache = Plugins(backbones, resolve_heads(space)), cache_of(request)
     stopping = Stopping()
-    with stopping.listening(), _equipped(request, stopping) as executor:
+    with stopping.listening(), equipped(request, stopping) as executor:
         checked = _check_data(request, image_sizes(space.stages[0], backbones), cache, executor, on_event, stopping)
         if request.cv_test is not None:
             check_no_test(checked.report, request.cv_test)
@@ -105,9 +105,9 @@ def resume_search(
         request = read_request(read_json(run.request_path)) if asked is None else same_request(run, asked)
         for file in (run.space_path, *([] if asked is None else [find_space(asked.space)])):
             check_same_space(past.space, file)
-        space, backbones = _open_space(request, str(run.space_path), on_event, thaw(run))
-        plugins, cache = Plugins(backbones, resolve_heads(space)), _open_cache(request)
-        with _equipped(request, stopping) as executor:
+        space, backbones = open_space(request, str(run.space_path), on_event, thaw(run))
+        plugins, cache = Plugins(backbones, resolve_heads(space)), cache_of(request)
+        with equipped(request, stopping) as executor:
             on_event({"event": "phase", "phase": "data", "detail": f"going on with {run.path}, on the same images"})
             manifest = Manifest.read(run.manifest_path)
             check_same_images(manifest, request, cache, _follow_data(executor, on_event, stopping))
@@ -126,7 +126,7 @@ def is_unfinished(path: Path) -> bool:
 
 
 @contextmanager
-def _equipped(request: SearchRequest, stopping: Stopping) -> Iterator[Executor]:
+def equipped(request: SearchRequest, stopping: Stopping) -> Iterator[Executor]:
     """Slots whose processes start up while the driver does other things."""
     wanted = Slots(request.jobs, request.gpus, request.gpu_share, request.executor_address, request.study)
     executor = open_executor(request.executor, wanted)
@@ -163,9 +163,18 @@ def _make_dispatcher(run: Run, past: Past, cache: Cache, executor: Executor) -> 
     return Dispatcher(executor, partial(append_event, run), make_room=make_room, limits=read_limits(past.events))
 
 
-def _open_space(
+def open_space(
     request: SearchRequest, name: str, on_event: OnEvent, frozen: dict[str, Backbone] | None = None
 ) -> tuple[SearchSpace, dict[str, Backbone]]:
+    """The space of a request, and the records of its backbones.
+
+    Args:
+        request: names backbones, and the licences that were accepted.
+        name: of the space, or its file.
+        on_event: told of what is left out.
+        frozen: the backbones that a run began with.
+    """
+
     def tell(message: str) -> None:
         on_event({"event": "note", "message": message})
 
@@ -177,11 +186,9 @@ def _open_space(
     return space, backbones
 
 
-def _open_cache(request: SearchRequest) -> Cache:
-    if request.cache_dir is None:
-        return default_cache()
-    root = Path(request.cache_dir).expanduser().resolve()
-    return Cache(root, default_max_bytes(root))
+def cache_of(request: SearchRequest) -> Cache:
+    """Where images and features are kept."""
+    return open_cache(request.cache_dir)
 
 
 def _check_data(
