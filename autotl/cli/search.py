@@ -7,7 +7,8 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, slot_options, standard_options
+from autotl.cli.output import emit, slot_options, standard_options, visible
+from autotl.cli.pareto_view import broken_promise, budget_lines
 from autotl.cli.rendering import render_result
 from autotl.cli.words import METRIC_NAMES
 
@@ -52,6 +53,13 @@ if TYPE_CHECKING:
     metavar="K",
     help="Few images: no test split, K searches are each tested on a part of their own.",
 )
+@click.option("--latency-budget", metavar="TIME", help="Most time for one image on this machine, like 20ms.")
+@click.option("--max-size", metavar="SIZE", help="Most bytes of the model's file, like 10MB or 9.5MiB.")
+@click.option(
+    "--deploy",
+    metavar="FORMAT[:PRECISION]",
+    help="Export the model at the end, like litert:int8; both budgets are then those of the exported one.",
+)
 @slot_options
 @click.option(
     "--executor",
@@ -76,12 +84,16 @@ def search(as_json: bool, quiet: bool, metric: str, dataset: str, storage: str |
       autotl search labels.csv --backbone efficientnet-lite0 --trials 40
       autotl search photos/ --backbone my-network.keras --normalisation symmetric
       autotl search photos/ --backbone runs/birds-20260101-120000
+      autotl search photos/ --latency-budget 20ms --max-size 10MB --deploy litert:int8
       autotl search sample:clipart --json > result.json
 
     DATASET is a folder with a folder of images for each class, or for each split and class; a CSV file with the columns
     path and label (split and group if you like); a zip of any of these; or a set that ships with autotl. Progress goes
     to stderr, the result to stdout. Ctrl-C stops in order, twice at once; the same command with the same --out, or
     autotl resume, goes on.
+
+    With a budget of the model, each network is measured before the first trial, and what is over it is not tried. The
+    exit code is 4 where none holds, and 1 where the delivered model was measured to break the budget after all.
     """
     if storage is not None:
         if options["executor_address"] is not None or options["executor"] not in ("local", "shared"):
@@ -116,5 +128,10 @@ def resume(run: str, finish: bool, as_json: bool, quiet: bool) -> None:
 def _emit_result(result: Mapping[str, Any], as_json: bool) -> None:
     def render(console: "Console") -> None:
         render_result(console, result)
+        for line in budget_lines(result):
+            console.print(visible(line), markup=False, soft_wrap=True)
 
     emit(result, as_json, render)
+    if (problem := broken_promise(result)) is not None:
+        click.echo(f"Error: {visible(problem[0])}", err=True)
+        raise SystemExit(problem[1])

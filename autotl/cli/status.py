@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotl import api
+from autotl.cli.live import open_view
 from autotl.cli.output import emit, open_console, standard_options, visible
+from autotl.cli.pareto_view import pareto_lines, pareto_table
 from autotl.cli.rendering import render_result
 from autotl.cli.status_view import progress_line, status_lines, status_tables
 
@@ -21,19 +23,31 @@ REFRESH_SECONDS = 1.0
 @click.command()
 @click.argument("run")
 @click.option("--watch", is_flag=True, help="Show it anew every second, until the search ends. Ctrl-C leaves.")
+@click.option("--pareto", is_flag=True, help="Show the trials that are worth their price: accuracy, latency, size.")
+@click.option("--measure", is_flag=True, help="With --pareto: measure here and now what the search has not measured.")
 @standard_options
-def status(run: str, watch: bool, as_json: bool) -> None:
+def status(run: str, watch: bool, pareto: bool, measure: bool, as_json: bool) -> None:
     """Show what the run directory RUN has come to.
 
     \b
     Examples:
       autotl status runs/photos-20260101-120000
       autotl status runs/photos-20260101-120000 --watch
+      autotl status runs/photos-20260101-120000 --pareto
       autotl status runs/photos-20260101-120000 --json
 
     It reads the run directory alone, so it works from wherever that can be seen. With --watch and --json, the one
     object comes when the search has ended.
+
+    With --pareto it shows the finished trials that no other one beats in validation accuracy, milliseconds for an image
+    and bytes of the file at once; autotl export RUN --trial N makes a model of any. Networks are measured by a search
+    with --latency-budget or --max-size, or by --measure, which takes some seconds for each.
     """
+    if (measure and not pareto) or (watch and pareto):
+        raise click.UsageError("--measure goes with --pareto, and --pareto without --watch.")
+    if pareto:
+        _show_pareto(run, measure, as_json)
+        return
     found = _watch(api.watch(run, REFRESH_SECONDS), is_quiet=as_json) if watch else api.status(run)
 
     def render(console: "Console") -> None:
@@ -46,6 +60,18 @@ def status(run: str, watch: bool, as_json: bool) -> None:
             console.print(table)
         if found["state"] not in ("finished", "running"):
             console.print(f"Next:  autotl resume {found['run']}", markup=False, soft_wrap=True)
+
+    emit(found, as_json, render)
+
+
+def _show_pareto(run: str, measure: bool, as_json: bool) -> None:
+    with open_view(is_quiet=as_json or not measure, metric=None) as on_event:
+        found = api.pareto(run, measure=measure, on_event=on_event)
+
+    def render(console: "Console") -> None:
+        console.print(pareto_table(found))
+        for line in pareto_lines(found):
+            console.print(visible(line), markup=False, soft_wrap=True)
 
     emit(found, as_json, render)
 

@@ -21,6 +21,7 @@ from autotl.search.affinity import needs_of
 from autotl.search.costs import Costs
 from autotl.search.dispatch import Dispatcher, Outcome
 from autotl.search.forecast import Forecast
+from autotl.search.model_budget import ModelBudget
 from autotl.search.past import BEGUN, RESUMED, Past, digest_of
 from autotl.search.request import SearchRequest
 from autotl.search.stopping import Stopping
@@ -59,6 +60,7 @@ class Context:
     started: float = field(default_factory=monotonic)
     costs: Costs = field(default_factory=Costs)
     forecast: Forecast = field(default_factory=lambda: Forecast({}, 0, 0))
+    model_budget: ModelBudget = field(default_factory=ModelBudget)
     expected: float | None = None  # seconds of the whole search, as the check foresaw them
     number: int = 0
     past: Past = field(default_factory=Past)

@@ -9,6 +9,7 @@ from autotl.errors import AutotlError
 from autotl.execution.protocol import Executor
 from autotl.runs.files import read_json
 from autotl.search.context import Context
+from autotl.search.measuring import keep_to_budget
 from autotl.search.nested import run_nested
 from autotl.search.plan import allowed_backbones, concrete_config, portfolio
 from autotl.search.speeds import measure_speeds
@@ -30,6 +31,7 @@ def drive(context: Context) -> dict[str, Any]:
     _count_decoding(context)
     try:
         context.forecast = measure_speeds(context)
+        keep_to_budget(context)
         if context.request.cv_test is not None:
             return run_nested(context, context.request.cv_test, _run_one)
         return _run_one(context)
@@ -73,7 +75,7 @@ def _give_head_start(context: Context) -> None:
     ]
     if first and set(with_options(stage, context.heads)) <= set(first[0]) and not context.run.study_path.exists():
         job = context.trial_job(stage, 1, concrete_config(stage, first[0], context.backbones, {}))
-        if context.past.outcome(job) is None:
+        if context.past.outcome(job) is None and not context.model_budget.excess(job.payload["config"]):
             context.dispatcher.submit(context.prepare(job), context.dispatcher.free_slots()[0])
 
 

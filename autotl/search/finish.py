@@ -1,12 +1,14 @@
 """The end of a search: fit the chosen configuration to all but the test split, have it checked, tested and written."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from autotl.backbones.contract import Backbone
 from autotl.backbones.hypermodel import NO_WEIGHTS
 from autotl.errors import AutotlError, DataError, ParityError
 from autotl.execution.protocol import Failed, Job
+from autotl.runs.directory import Run
 from autotl.runs.files import read_json
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
@@ -20,20 +22,24 @@ ERRORS: dict[str, type[AutotlError]] = {"parity": ParityError, "data": DataError
 
 def fit_final(context: Context, finalist: Finalist) -> dict[str, Any]:
     """Retrain on training and validation images together; the model is saved with the trial's files."""
-    number = context.next_number()
-    how: dict[str, Any] = {"temperature": finalist.temperature}
+    number, how = context.next_number(), dict[str, Any]()
     if finalist.soup:
         how["soup"] = list(finalist.soup)
     if finalist.members:
         how["members"] = list(finalist.members)
     if context.request.budget is not None:
         how["stop_at"] = context.clock_time(context.request.budget - context.forecast.test_seconds(finalist.config))
-    job = context.job(number, "final", finalist.config, context.seed_for("final"), **how)
-    outcome = context.run_jobs([job])[0]
-    result = _result(outcome)
+    outcome = context.run_jobs([final_job(context, number, finalist, **how)])[0]
+    result = answer_of(outcome)
     context.costs.add_job(result["ledger"], outcome.seconds, "final")
     context.log("final", number=number, config=finalist.config, seconds=outcome.seconds)
     return result
+
+
+def final_job(context: Context, number: int, finalist: Finalist, **how: Any) -> Job:
+    """The job that fits a configuration to training and validation images together."""
+    seed = context.seed_for("final")
+    return context.job(number, "final", finalist.config, seed, temperature=finalist.temperature, **how)
 
 
 def delivered_before(context: Context) -> dict[str, Any] | None:
@@ -42,30 +48,36 @@ def delivered_before(context: Context) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
-def deliver(context: Context, finalist: Finalist, fitted: dict[str, Any]) -> dict[str, Any]:
+def deliver(
+    context: Context, finalist: Finalist, fitted: dict[str, Any], place: Path | None = None, **more: Any
+) -> dict[str, Any]:
     """Let a worker load the saved model anew, compare it with the trained one, test it once and write `model/`.
+
+    Args:
+        fitted: what the last fit answered.
+        place: where `model/` and the predictions for the test images go; None is the run directory.
+        more: for its description.
 
     Returns:
         What `autotl.json` says.
     """
-    number = context.number
-    folder = context.run.attempt_dir(number, 1)
+    target = context.run if place is None else Run(place)
     payload = {
         "model": fitted["model"],
-        "folder": str(context.run.model_path),
+        "folder": str(target.model_path),
         "manifest": str(context.run.manifest_path),
         "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
         "reference": fitted["reference"],
-        "description": _description(context, finalist, fitted),
-        "predictions": str(context.run.predictions_path),
+        "description": {**_description(context, finalist, fitted), **more},
+        "predictions": str(target.predictions_path),
         "outer": list(context.outer),
-        "log_path": str(folder / "deliver-log.txt"),
+        "log_path": str(Path(fitted["model"]).with_name("deliver-log.txt")),
     }
     outcome = context.dispatcher.run_all([Job("deliver", 1, DELIVER_TARGET, payload)])[0]
     context.costs.add({"test": outcome.seconds})
     context.costs.busy_seconds += outcome.seconds
-    _result(outcome)
-    description: dict[str, Any] = read_json(context.run.model_path / "autotl.json")
+    answer_of(outcome)
+    description: dict[str, Any] = read_json(target.model_path / "autotl.json")
     return description
 
 
@@ -97,6 +109,7 @@ def _description(context: Context, finalist: Finalist, fitted: dict[str, Any]) -
         },
         "validation": finalist.scores,
         "command": command_line(context.request),
+        **({"budgets": fitted["budgets"]} if "budgets" in fitted else {}),
     }
 
 
@@ -122,7 +135,12 @@ def _distinct(plugins: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return list({item["distribution"]: item for item in plugins}.values())
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
+def answer_of(outcome: Outcome) -> dict[str, Any]:
+    """What a job answered.
+
+    Raises:
+        AutotlError: it failed.
+    """
     if outcome.result is not None:
         return outcome.result
     failure = outcome.failure

@@ -21,7 +21,11 @@ METRICS = {
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """One search. `trials` is the total over all stages, `budget` is seconds; None leaves it to the space."""
+    """One search. `trials` is the total over all stages, `budget` is seconds; None leaves it to the space.
+
+    `latency_milliseconds` and `max_bytes` are what the delivered model may cost, in Keras or, with `deploy`, in the
+    format and precision that it names ("litert:int8").
+    """
 
     dataset: str
     space: str = "quick"
@@ -34,6 +38,9 @@ class SearchRequest:
     metric: str = "log_loss"
     ensemble: bool = False
     cv_test: int | None = None
+    latency_milliseconds: float | None = None
+    max_bytes: int | None = None
+    deploy: str | None = None
     jobs: int | None = None
     gpus: str = "all"
     gpu_share: float = 1.0
@@ -61,6 +68,11 @@ def check_request(request: SearchRequest) -> SearchRequest:
         raise UsageError(f"A budget is a time greater than zero, not {request.budget} s. Give --budget 10m, say.")
     if request.cv_test is not None and not 2 <= request.cv_test <= 20:
         raise UsageError(f"Nested cross-validation has 2 to 20 parts, not {request.cv_test}. Give --cv-test 5, say.")
+    if request.ensemble and (request.latency_milliseconds, request.max_bytes) != (None, None):
+        raise UsageError(
+            "An ensemble takes the time and the bytes of all its members, and is held to no budget of one model. Leave "
+            "out --ensemble, or --latency-budget and --max-size."
+        )
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"A search runs at least one job at a time, not {request.jobs}. Give --jobs 1 or more.")
     if not 0.0 < request.gpu_share <= 1.0:
@@ -141,6 +153,9 @@ def command_line(request: SearchRequest) -> str:
         words += ["--backbone", name]
     words += [] if request.cv_test is None else ["--cv-test", str(request.cv_test)]
     words += ["--ensemble"] if request.ensemble else []
+    words += [] if request.latency_milliseconds is None else ["--latency-budget", f"{request.latency_milliseconds:g}ms"]
+    words += [] if request.max_bytes is None else ["--max-size", f"{request.max_bytes}bytes"]
+    words += [] if request.deploy is None else ["--deploy", request.deploy]
     words += [] if request.normalisation is None else ["--normalisation", request.normalisation]
     for licence in request.accept_licences:
         words += ["--accept-licence", licence]

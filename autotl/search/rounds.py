@@ -12,8 +12,9 @@ from autotl.search.context import Context
 from autotl.search.ensemble import with_ensemble
 from autotl.search.expectation import expected_seconds
 from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, pick_finalists
-from autotl.search.finish import deliver, delivered_before, fit_final
+from autotl.search.finish import deliver, delivered_before
 from autotl.search.gate import LEAST_CHANCE, judge
+from autotl.search.holding import fit_within_budget
 from autotl.search.plan import allowed_backbones
 from autotl.search.request import METRICS
 from autotl.search.screening import rank_backbones
@@ -217,7 +218,7 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
     context.log("chosen", number=chosen.number, config=chosen.config, scores=chosen.scores)
     context.begin("final", "fitting to training and validation images")
     context.expect(context.forecast.finish_seconds(chosen.config))
-    fitted = fit_final(context, chosen)
+    chosen, fitted = fit_within_budget(context, chosen, finalists)
     context.begin("test", "the saved model, once, on the test split")
     return deliver(context, chosen, fitted), {**fitted, "multiply_adds": chosen.multiply_adds}
 
@@ -229,6 +230,7 @@ def _result(
     slot_seconds = len(context.dispatcher.executor.slots()) * seconds
     states = [result["state"] for result in results]
     details = ("confusion", "per_class", "confusions")
+    measured = [each.to_json() for each in context.model_budget.measured.values()]
     return {
         "run": str(context.run.path),
         "model": str(context.run.model_path),
@@ -240,6 +242,8 @@ def _result(
         "test": {name: value for name, value in description["test"].items() if name not in details},
         "parity": description["parity"],
         "latency": description["latency"],
+        **({"budgets": description["budgets"]} if "budgets" in description else {}),
+        **({"measured": measured} if measured else {}),
         "seconds": round(seconds, 2),
         "cost": context.costs.summary(slot_seconds),
         "counts": context.costs.counts,

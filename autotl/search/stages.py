@@ -167,7 +167,9 @@ class StageRun:
                 self.left.appendleft((trial, step))  # they will differ in what the other one's worker is yet to ask for
                 return False
             repeat(self.study, trial, known)
-            context.log("repeated", stage=self.stage.name, number=known["number"])
+            context.log(
+                "over_budget" if "excess" in known else "repeated", stage=self.stage.name, number=known["number"]
+            )
             self.ended = EXHAUSTED if trailing_repeats(self.study) >= MOST_REPEATS else None
             return True
         number = trial.user_attrs.get("number")
@@ -191,7 +193,9 @@ class StageRun:
         return True
 
     def _tried(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What became of the same configuration earlier in this stage: a sampler of few choices repeats itself."""
+        """What became of the same configuration earlier in this stage, or will, since it is over the model budget."""
+        if excess := self.context.model_budget.excess(config):
+            return {"state": "pruned", "number": None, "excess": excess}
         for asked in self.asked.values():
             if asked.config == config:
                 return {"state": "running", "number": asked.number}

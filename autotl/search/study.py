@@ -115,7 +115,14 @@ def result_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def repeat(study: optuna.Study, trial: Trial, known: dict[str, Any]) -> None:
-    """Tell the sampler again what became of a configuration. It is no trial that counts, and leaves no record."""
+    """Tell the sampler again what became of a configuration. It is no trial that counts, and leaves no record.
+
+    Args:
+        known: its state and score; or `excess`, by how much it is over each limit that it breaks without being tried.
+    """
+    for name, share in known.get("excess", {}).items():
+        if name not in trial.constraints:
+            trial.set_constraint(name, share)
     if known["state"] == "complete":
         study.tell(trial, known["score"])
     else:

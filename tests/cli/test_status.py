@@ -127,3 +127,35 @@ def test_where_nobody_drives_there_is_nothing_to_stop(autotl, autotl_json, unfin
         0, f"No process drives {unfinished_run.path}: there is nothing to stop.\n"
     )  # fmt: skip
     assert autotl_json("stop", unfinished_run.path)[0]["asked"] is False
+
+
+def test_the_pareto_table_says_which_trials_are_worth_their_price_and_what_is_missing(
+    autotl, autotl_json, finished_run
+):
+    for number, accuracy, state in ((1, 0.6, "complete"), (3, 0.7, "complete"), (4, 0.9, "pruned")):
+        trial = {"number": number, "stage": "probe", "state": state, "score": 1 - accuracy, "images": None}
+        config = {"backbone": "[bold]net", "image_size": 32 * number, "recipe": "probe"}
+        append_event(finished_run, "trial", **trial, scores={"accuracy": accuracy}, config=config)
+    answer = autotl("status", finished_run.path, "--pareto")
+    assert answer.code == 0
+    for words in (
+        "0.700",
+        "delivered",
+        "[bold]net 96",
+        "Not measured: [bold]net at 32 px, [bold]net at 96 px",
+        "--trial N",
+    ):
+        assert words in answer.out
+    assert "0.900" not in answer.out
+    found, code = autotl_json("status", finished_run.path, "--pareto")
+    assert (code, [row["number"] for row in found["front"]], found["delivered"]) == (0, [3, 1], 3)
+
+
+def test_the_pareto_table_of_a_run_without_a_finished_trial_says_so(autotl, unfinished_run):
+    answer = autotl("status", unfinished_run.path, "--pareto")  # its trials are of an autotl that kept no scores
+    assert answer.code == 0 and "No trial is finished yet." in answer.out
+
+
+@pytest.mark.parametrize("options", [["--measure"], ["--pareto", "--watch"]])
+def test_options_that_say_nothing_together_are_refused(autotl, unfinished_run, options):
+    assert autotl("status", unfinished_run.path, *options).code == 2
