@@ -57,11 +57,13 @@ class SearchResult:
         """Slot seconds by phase, idle time included."""
         return _mapping(self.values["cost"])
 
-    def predict(self, paths: str | Path | Iterable[str | Path], top_k: int = 1) -> list[dict[str, Any]]:
+    def predict(
+        self, paths: str | Path | Iterable[str | Path], top_k: int = 1, threshold: float | None = None
+    ) -> list[dict[str, Any]]:
         """Predict images with the delivered model, as `autotl.predict` does."""
         from autotl.api import predict
 
-        return list(predict(self.model, paths, top_k=top_k))
+        return list(predict(self.model, paths, top_k=top_k, threshold=threshold))
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {value}" for name, value in self._rows()]

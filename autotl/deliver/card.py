@@ -20,6 +20,9 @@ _HUB_LICENCES = {
     "cc-by-nc-sa-4.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense",
 }  # fmt: skip
 
+# What the hub calls the formats, as tags and in the place of a library (https://huggingface.co/models, "Libraries").
+_HUB_LIBRARIES = {"keras": "keras", "saved_model": "tf", "onnx": "onnx", "litert": "tflite", "openvino": "openvino"}
+
 
 def render_card(description: Mapping[str, Any]) -> str:
     """Renders the card of a model from the content of its `autotl.json`."""
@@ -32,15 +35,21 @@ def render_card(description: Mapping[str, Any]) -> str:
     licence = description["backbone"]["weights"].get("licence")
     on_hub = str(licence).lower() if str(licence).lower() in _HUB_LICENCES else None
     optional = {
-        key: description.get(key) for key in ("temperature", "command", "parity", "latency", "ancestors", "plugins")
+        key: description.get(key)
+        for key in ("temperature", "command", "parity", "latency", "ancestors", "plugins", "format", "precision")
     }
     if optional["command"] is not None:
         optional["command"] = _without_folders(str(optional["command"]))
     name = str(description["data"].get("name", "images"))
     data = {**description["data"], "name": Path(name).name or name}  # not whose folders it lay in
     context = {**description, **optional, "data": data, "hub_licence": on_hub, "licence": licence}
+    library = _HUB_LIBRARIES.get(str(optional["format"]), optional["format"])
     return template.render(
-        context, one_line=_one_line, suspects=_weak_classes(description["test"].get("per_class", []))
+        context,
+        library=library,
+        packages=description.get("runtime_packages", ()),
+        one_line=_one_line,
+        suspects=_weak_classes(description["test"].get("per_class", [])),
     )
 
 

@@ -1,6 +1,5 @@
 """`autotl.json`: what describes a delivered model, how it is made complete, and how a foreign one is read with care."""
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotl.data.decode import RESIZE_RULE
+from autotl.deliver.trust import sha256_of
 from autotl.errors import AutotlError
 
 SCHEMA_VERSION = 1
@@ -19,6 +19,7 @@ DESCRIPTION_KEYS = ("class_names", "image_size", "backbone", "configuration", "d
 _VERSIONED = {"autotl": "autotl", "keras": "keras", "tensorflow": "tensorflow", "numpy": "numpy", "Pillow": "pillow"}
 _MAX_DESCRIPTION_BYTES = 64 * 2**20
 _MAX_IMAGE_SIZE = 8192
+_MAX_DEPTH = 50
 
 
 def complete_description(model_path: Path, description: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,9 +51,9 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_DESCRIPTION_BYTES:
             raise ValueError(f"it is larger than {_MAX_DESCRIPTION_BYTES} bytes")
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         _check_description(description)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AutotlError(
             f"{DESCRIPTION_FILE} describes a model in schema {SCHEMA_VERSION}; {path} does not: {error!s}. "
             "Copy the whole folder again, or use the version of autotl that made it."
@@ -63,6 +64,8 @@ def read_description(path: Path) -> dict[str, Any]:
 def _check_description(description: Any) -> None:
     if not isinstance(description, dict):
         raise ValueError("it is not a JSON object")
+    if _is_deep(description):
+        raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
     if description.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(f"its schema_version is {description.get('schema_version')!r}")
     names = description.get("class_names")
@@ -78,6 +81,11 @@ def _check_description(description: Any) -> None:
     for key, inside in (("model", "sha256"), ("data", "fingerprint")):
         if not isinstance(description.get(key), dict) or not isinstance(description[key].get(inside), str):
             raise ValueError(f"{key}.{inside} must be a text")
+    if type(description["data"].get("seed", 0)) is not int:
+        raise ValueError(f"data.seed must be a whole number, not {description['data']['seed']!r}")
+    for key in ("format", "precision"):
+        if not isinstance(description.get(key, ""), str):
+            raise ValueError(f"{key} must be a text")
     plugins = description.get("plugins", [])
     if not isinstance(plugins, list) or not all(
         isinstance(item, dict) and isinstance(item.get("distribution"), str) for item in plugins
@@ -85,10 +93,17 @@ def _check_description(description: Any) -> None:
         raise ValueError("plugins must be a list of objects with a distribution")
 
 
-def sha256_of(path: Path) -> str:
-    """The hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _is_deep(value: Any) -> bool:
+    """Whether JSON is nested so deep that writing it again might exhaust the stack."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        level = [item for items in inner for item in items]
+    return bool(level)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
 
 
 def _version(distribution: str) -> str | None:

@@ -3,7 +3,7 @@
 Both score the same rows in the same order in the same batches, so on the same data they agree to the last digit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ from autotl.data.check import check_dataset
 from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, default_cache
-from autotl.deliver.artefact import Artefact, load_model, open_artefact
-from autotl.deliver.predict import BATCH_SIZE, predict_batches
+from autotl.deliver.artefact import KERAS, Artefact, open_artefact
+from autotl.deliver.predictor import BATCH_SIZE, Predictor, keras_predictor, open_predictor
 from autotl.errors import DataError, UsageError
 from autotl.learn import metrics
+from autotl.learn.calibration import calibration_report
 
 SPLITS = {"train": ("train",), "val": ("val",), "test": ("test",), "all": ("train", "val", "test")}
+_COMPARED = ("accuracy", "balanced_accuracy", "log_loss")
+OnProgress = Callable[[int, int], None]
 
 
 def evaluate_model(
@@ -29,21 +32,28 @@ def evaluate_model(
     split: str = "test",
     seed: int | None = None,
     cache: Cache | None = None,
+    trust: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Scores a delivered model on one split of a data set.
+    """Scores a delivered or exported model on one split of a data set.
 
     The data set goes through the same check as in a search, with the seed recorded in the model folder, so the data of
     the search fall into the very same splits; a model is then tested on what it was tested on, to the last digit.
 
     Args:
-        model_dir: a model folder or a run directory.
+        model_dir: a model folder of any format, or a run directory.
         dataset: whatever `autotl search` accepts. It may have fewer classes than the model, not others.
         split: train, val, test, or all.
         seed: of the split; by default that of the search.
+        trust: accept a model that has another hash than `autotl.json` records.
+        on_progress: called with (images done, images in all), while they are read and while they are scored.
 
     Returns:
-        What `score_report` gives, and: model, dataset, split, `same_data` (is it the data of the search, split as
-        there) and `reproduced` (are the scores those recorded; None when there is nothing to compare with).
+        What `score_report` gives, and: model, format, precision, dataset, split, `same_data` (is it the data of the
+        search, split as there). On the test split of those data also `recorded` (scores that the search noted of its
+        Keras model), `difference` (from those) and, for the Keras model, `reproduced` (are they the same to the last
+        digit). All three are None when there is nothing to compare with, `reproduced` also for other formats, which
+        compute a little differently.
 
     Raises:
         UsageError: an unknown split.
@@ -51,29 +61,46 @@ def evaluate_model(
     """
     if split not in SPLITS:
         raise UsageError(f"A split is one of {', '.join(SPLITS)}; given was {split!r}.")
-    artefact = open_artefact(model_dir)
+    artefact = open_artefact(model_dir, trust=trust)
     store = default_cache() if cache is None else cache
     chosen_seed = artefact.data.get("seed", 0) if seed is None else seed
-    manifest = check_dataset(dataset, seed=chosen_seed, image_sizes=(artefact.image_size,), cache=store).manifest
+    manifest = check_dataset(
+        dataset, seed=chosen_seed, image_sizes=(artefact.image_size,), cache=store, on_progress=on_progress
+    ).manifest
     classes = class_indices(manifest.classes, artefact.class_names)
     rows = manifest.rows(*SPLITS[split])
     if not len(rows):
         raise DataError(f"The split {split!r} of {dataset} holds no images. Choose another one, or `all`.")
-    probabilities, labels = score_samples(load_model(artefact), manifest, rows, artefact.image_size, store)
+    predict = open_predictor(artefact)
+    probabilities, labels = score_rows(predict, manifest, rows, artefact.image_size, store, on_progress)
     report = score_report(probabilities, classes[labels], artefact.class_names)
     same = _same_data(artefact, manifest)
     return {
         "model": str(artefact.folder),
+        "format": artefact.format,
+        "precision": artefact.precision,
         "dataset": dataset,
         "split": split,
         **report,
         "same_data": same,
-        "reproduced": _reproduced(report, artefact) if same and split == "test" else None,
+        **_compared(report, artefact, is_same_test=same and split == "test"),
     }
 
 
 def score_samples(
     model: Any, manifest: Manifest, rows: NDArray[np.int64], image_size: int, cache: Cache
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """`score_rows` of a `keras.Model`."""
+    return score_rows(keras_predictor(model), manifest, rows, image_size, cache)
+
+
+def score_rows(
+    predict: Predictor,
+    manifest: Manifest,
+    rows: NDArray[np.int64],
+    image_size: int,
+    cache: Cache,
+    on_progress: OnProgress | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Runs a model over rows of a manifest.
 
@@ -81,25 +108,31 @@ def score_samples(
         Probabilities float32 `[n, C]` and labels int64 `[n]` (indices into `manifest.classes`), in the order of `rows`.
     """
     images = open_images(manifest, image_size, cache)
-
-    def read(start: int) -> NDArray[np.uint8]:
-        batch: NDArray[np.uint8] = images[rows[start : start + BATCH_SIZE]]
+    parts = []
+    for start in range(0, len(rows), BATCH_SIZE):
+        parts.append(predict(images[rows[start : start + BATCH_SIZE]]))
         release_pages(images)
-        return batch
-
-    batches = map(read, range(0, len(rows), BATCH_SIZE))
-    return np.concatenate(list(predict_batches(model, batches))), manifest.labels()[rows]
+        if on_progress is not None:
+            on_progress(min(start + BATCH_SIZE, len(rows)), len(rows))
+    return np.concatenate(parts), manifest.labels()[rows]
 
 
 def score_report(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], class_names: Sequence[str]
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """All that is said about a model's test, as JSON.
 
+    Args:
+        temperature: that the model divides its logits by; then it is also said how it would be without.
+
     Returns:
         n, accuracy, balanced_accuracy, macro_f1, log_loss, accuracy_ci95, balanced_accuracy_ci95 (bootstrap of 10 000
-        draws), expected_calibration_error, per_class [{name, precision, recall, f1, support}], confusion `[C][C]`
-        (rows are true classes), confusions [{true, predicted, count, share}] (the ten most frequent mistakes).
+        draws), what `autotl.learn.calibration.calibration_report` says of calibration, per_class [{name, precision,
+        recall, f1, support}], confusion `[C][C]` (rows are true classes), confusions [{true, predicted, count, share}]
+        (the ten most frequent mistakes).
     """
     matrix = metrics.confusion(probabilities, labels)
     columns = metrics.per_class(probabilities, labels)
@@ -107,7 +140,7 @@ def score_report(
         **metrics.scores(probabilities, labels),
         "accuracy_ci95": metrics.bootstrap_interval(probabilities, labels, "accuracy"),
         "balanced_accuracy_ci95": metrics.bootstrap_interval(probabilities, labels, "balanced_accuracy"),
-        "expected_calibration_error": metrics.expected_calibration_error(probabilities, labels),
+        **calibration_report(probabilities, labels, temperature),
         "per_class": [
             {"name": name, **{key: column[index].item() for key, column in columns.items()}}
             for index, name in enumerate(class_names)
@@ -137,10 +170,19 @@ def _same_data(artefact: Artefact, manifest: Manifest) -> bool:
     return recorded == (manifest.fingerprint, manifest.split_fingerprint)
 
 
-def _reproduced(report: dict[str, Any], artefact: Artefact) -> bool:
-    recorded = artefact.description.get("test")
-    compared = ("n", "accuracy", "balanced_accuracy", "log_loss")
-    return isinstance(recorded, dict) and all(report[key] == recorded.get(key) for key in compared)
+def _compared(report: Mapping[str, Any], artefact: Artefact, is_same_test: bool) -> dict[str, Any]:
+    """How far scores are from those that the search noted when it tested its model."""
+    test = artefact.description.get("test")
+    if not (is_same_test and isinstance(test, dict)):
+        return {"recorded": None, "difference": None, "reproduced": None}
+    recorded = {name: test[name] for name in _COMPARED if isinstance(test.get(name), int | float)}
+    difference = {name: report[name] - value for name, value in recorded.items()}
+    is_exact = test.get("n") == report["n"] and len(recorded) == len(_COMPARED) and not any(difference.values())
+    return {
+        "recorded": recorded,
+        "difference": difference,
+        "reproduced": is_exact if (artefact.format, artefact.precision) == (KERAS, "float32") else None,
+    }
 
 
 def _confusions(matrix: NDArray[np.int64], class_names: Sequence[str], limit: int = 10) -> list[dict[str, Any]]:

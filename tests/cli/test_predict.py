@@ -2,11 +2,17 @@
 
 import csv
 import io
+import json
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from autotl.cli import predictions
 from autotl.deliver.artefact import write_artefact
 
 pytestmark = pytest.mark.keras
@@ -64,3 +70,79 @@ def test_a_model_is_scored(autotl, autotl_json, model, photos):
     assert answer.code == 0 and "16 images" in answer.out and "bright" in answer.out
     scores, _ = autotl_json("evaluate", model, photos, "--split", "all")
     assert scores["accuracy"] == 1.0 and scores["n"] == 16
+
+
+def test_json_lines_name_what_was_skipped_in_the_order_of_the_list(autotl, model, photos, monkeypatch):
+    names = [photos / "dark" / "0.png", photos / "nowhere.png", photos / "bright" / "0.png"]
+    give_stdin(monkeypatch, "\0".join(map(str, names)).encode() + b"\0")
+    answer = autotl("predict", model, "-", photos / "dark" / "1.png", "--output", "jsonl")
+    rows = [json.loads(line) for line in answer.out.splitlines()]
+    assert answer.code == 0 and [row["path"] for row in rows] == [*map(str, names), str(photos / "dark" / "1.png")]
+    assert [row.get("label") for row in rows] == ["dark", None, "bright", "dark"]
+    assert "No such file" in rows[1]["skipped"]
+    assert answer.err.splitlines()[-1] == "labelled: 3, skipped: 1"
+
+
+def test_images_below_the_threshold_are_unknown_in_every_output(autotl, autotl_json, model, photos):
+    Image.new("RGB", (20, 20), (128, 127, 127)).save(photos / "grey.png")
+    command = ("predict", model, photos / "grey.png", photos / "dark" / "0.png", "--threshold", "0.8")
+    (row, other) = csv.DictReader(io.StringIO(autotl(*command, "--output", "csv", "--top-k", 2).out))
+    assert list(row) == ["path", "label", "probability", "known", "label_2", "probability_2"]
+    assert (row["label"], row["known"], other["label"], other["known"]) == ("unknown", "false", "dark", "true")
+    found, _ = autotl_json(*command)
+    assert [item["known"] for item in found["predictions"]] == [False, True]
+    assert found["predictions"][0]["top"][0]["label"] in ("bright", "dark")
+    answer = autotl(*command)
+    line = next(line for line in answer.out.splitlines() if "grey.png" in line)
+    assert "unknown" in line and ("bright 0." in line or "dark 0." in line)
+    assert "labelled: 2 (1 unknown), skipped: 0" in answer.err
+
+
+def test_names_that_look_like_formulas_are_guarded_in_csv_and_exact_in_json(autotl, model, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    names = ["=1+1,x.png", "-a.png", 'two\nlines "q".png', os.fsdecode(b"caf\xe9.png")]
+    for name in names:
+        (photos / name).write_bytes((photos / "dark" / "0.png").read_bytes())
+    answer = autotl("predict", "--csv", model, "--", *names)
+    paths = [row["path"] for row in csv.DictReader(io.StringIO(answer.out))]
+    assert paths[:3] == ["'=1+1,x.png", "'-a.png", 'two\nlines "q".png'] and paths[3].startswith("caf")
+    lines = autotl("predict", "--output", "jsonl", model, "--", *names).out.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == names
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("=+-@\t\r\n'\"")), min_size=2))
+def test_no_cell_is_a_formula_and_every_row_is_read_back_as_one(texts):
+    line = predictions.csv_line(texts)
+    (cells,) = csv.reader(io.StringIO(line, newline=""))
+    assert line.endswith("\n") and len(cells) == len(texts)
+    for cell, text in zip(cells, texts, strict=True):
+        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert cell in (text, f"'{text}")
+
+
+def test_a_long_table_comes_in_several(autotl, model, photos, monkeypatch):
+    monkeypatch.setattr(predictions, "PAGE_ROWS", 8)
+    answer = autotl("predict", model, photos)
+    lines = answer.out.splitlines()
+    assert len([line for line in lines if "probability" in line]) == 2
+    assert len([line for line in lines if ".png" in line]) == 16
+
+
+def test_nothing_to_label_is_an_error_of_the_data(autotl, autotl_json, model, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("no picture")
+    answer = autotl("predict", model, tmp_path / "empty", "--csv")
+    assert answer.code == 3 and answer.out == "" and "no file was found" in answer.err
+    found, code = autotl_json("predict", model, tmp_path / "note.txt")
+    assert code == 3 and found["error"]["kind"] == "data"
+
+
+@pytest.mark.parametrize(
+    "options", [["--csv", "--json"], ["--csv", "--output", "jsonl"], ["--json", "--output", "table"], ["-", "-"]]
+)
+def test_wishes_that_exclude_each_other_are_usage_errors(autotl, tmp_path, options):
+    assert autotl("predict", tmp_path, *options, tmp_path).code == 2
+
+
+def give_stdin(monkeypatch, content):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))

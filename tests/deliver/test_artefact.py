@@ -54,6 +54,11 @@ def test_a_changed_model_file_is_refused_with_what_to_do(model_folder):
         open_artefact(model_folder)
 
 
+def test_what_lies_beside_the_model_file_changes_nothing(model_folder):
+    (model_folder / "model.notes").write_text("mine")
+    assert open_artefact(model_folder).model_path == model_folder / "model.keras"
+
+
 def test_a_missing_model_file_is_reported(model_folder):
     (model_folder / "model.keras").unlink()
     with pytest.raises(AutotlError, match=r"has none\. Copy the whole folder again"):

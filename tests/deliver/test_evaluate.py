@@ -30,8 +30,27 @@ def test_evaluating_on_the_data_of_the_search_gives_the_recorded_scores_to_the_l
     recorded = json.loads((delivered / "autotl.json").read_text())["test"]
     found = evaluate.evaluate_model(delivered, str(colours), cache=cache)
     assert found["same_data"] is True and found["reproduced"] is True
+    assert (found["format"], found["precision"]) == ("keras", "float32")
+    assert found["recorded"]["log_loss"] == recorded["log_loss"] and set(found["difference"].values()) == {0.0}
     assert {key: found[key] for key in recorded} == recorded
     json.dumps(found, allow_nan=False)
+
+
+def test_a_model_of_another_precision_tells_how_far_it_is_from_the_recorded_scores(delivered, colours, cache, build):
+    described = json.loads((delivered / "autotl.json").read_text())
+    (delivered / "autotl.json").write_text(json.dumps({**described, "precision": "float16"}))
+    build(scale=2.9).save(delivered / "model.keras")
+    found = evaluate.evaluate_model(delivered, str(colours), cache=cache, trust=True)
+    assert found["precision"] == "float16" and found["reproduced"] is None
+    assert found["difference"]["log_loss"] == found["log_loss"] - described["test"]["log_loss"] != 0.0
+
+
+def test_progress_is_told_while_images_are_read_and_scored(delivered, colours, cache):
+    told = []
+    found = evaluate.evaluate_model(
+        delivered, str(colours), cache=cache, on_progress=lambda *counts: told.append(counts)
+    )
+    assert told[-1] == (found["n"], found["n"]) and all(done <= total for done, total in told)
 
 
 def test_the_cache_makes_no_difference(delivered, colours, cache, tmp_path):
@@ -41,7 +60,7 @@ def test_the_cache_makes_no_difference(delivered, colours, cache, tmp_path):
 
 def test_other_splits_and_other_seeds_are_other_images(delivered, colours, cache):
     whole = evaluate.evaluate_model(delivered, str(colours), split="all", cache=cache)
-    assert whole["n"] == 120 and whole["reproduced"] is None
+    assert whole["n"] == 120 and whole["reproduced"] is whole["recorded"] is whole["difference"] is None
     assert sum(row["support"] for row in whole["per_class"]) == 120
     assert evaluate.evaluate_model(delivered, str(colours), seed=1, cache=cache)["same_data"] is False
 

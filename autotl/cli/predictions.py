@@ -1,0 +1,106 @@
+"""Predictions as they come: tables for people, CSV and JSON lines for programs, a counter for whoever waits."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any
+
+from autotl.cli.output import emit, make_table, open_console, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Prediction = Mapping[str, Any]
+PAGE_ROWS = 1000  # a table needs its rows before it knows how wide it is; after so many comes the next one
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_tables(predictions: Iterator[Prediction]) -> None:
+    """A table, and another one after every `PAGE_ROWS` rows."""
+    for start in count(0, PAGE_ROWS):
+        page = list(counted(islice(predictions, PAGE_ROWS), start))
+        if page:
+            emit({}, False, partial(_render, page))
+        if len(page) < PAGE_ROWS:
+            return
+
+
+def write_csv(predictions: Iterable[Prediction]) -> None:
+    """One row an image as they come; further classes in columns of their own."""
+    shown = visible if sys.stdout.isatty() else str  # a file gets names as they are
+    for number, prediction in enumerate(predictions):
+        if number == 0:
+            sys.stdout.write(csv_line(_csv_columns(prediction)))
+        sys.stdout.write(csv_line([shown(cell) for cell in _csv_cells(prediction)]))
+        sys.stdout.flush()
+
+
+def write_lines(predictions: Iterable[Prediction]) -> None:
+    """One JSON object a line, as they come."""
+    for prediction in predictions:
+        write_line(prediction)
+
+
+def write_line(values: Mapping[str, Any]) -> None:
+    """One JSON object on a line of its own, at once: whoever reads may wait for it."""
+    sys.stdout.write(json.dumps(values, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def counted(predictions: Iterable[Prediction], already: int = 0) -> Generator[Prediction]:
+    """The same predictions, while a counter in the terminal shows how many there were."""
+    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+
+    console = open_console(stderr=True)
+    columns = (SpinnerColumn(), "{task.completed} images labelled", TimeElapsedColumn())
+    is_hidden = not console.is_terminal
+    # rich would send what is written to stdout meanwhile to its own console, which is stderr.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=is_hidden) as progress:
+        task = progress.add_task("", total=None, completed=already)
+        for prediction in predictions:
+            yield prediction
+            progress.advance(task)
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    """Texts as a row of CSV in which no spreadsheet finds a formula: such a one gets an apostrophe before it.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    line = io.StringIO()
+    # Ended by CR LF and not by LF: the writer quotes what it ends rows with, and a CR in a name would end one.
+    csv.writer(line, lineterminator="\r\n").writerow(
+        f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell for cell in cells
+    )
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _csv_columns(prediction: Prediction) -> list[str]:
+    known = ["known"] if "known" in prediction else []
+    ranks = range(2, len(prediction["top"]) + 1)
+    others = [f"{name}_{rank}" for rank in ranks for name in ("label", "probability")]
+    return ["path", "label", "probability", *known, *others]
+
+
+def _csv_cells(prediction: Prediction) -> list[str]:
+    known = [str(prediction["known"]).lower()] if "known" in prediction else []
+    others = [cell for item in prediction["top"][1:] for cell in (item["label"], f"{item['probability']:.6f}")]
+    return [prediction["path"], prediction["label"], f"{prediction['probability']:.6f}", *known, *others]
+
+
+def _render(page: Sequence[Prediction], console: "Console") -> None:
+    columns = ["image", "label", "probability>"]
+    has_others = "known" in page[0] or len(page[0]["top"]) > 1
+    rows = [(item["path"], item["label"], f"{item['probability']:.3f}", _others(item)) for item in page]
+    width = len(columns) + has_others
+    console.print(make_table([*columns, "then"][:width], [row[:width] for row in rows]))
+
+
+def _others(prediction: Prediction) -> str:
+    """The classes that are not named in the column of the label: of an unknown image, all of them."""
+    others = prediction["top"][1 if prediction.get("known", True) else 0 :]
+    return ", ".join(f"{item['label']} {item['probability']:.3f}" for item in others)
