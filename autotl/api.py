@@ -35,6 +35,7 @@ def predict(
     threshold: float | None = None,
     on_skip: OnSkip | None = None,
     trust: bool = False,
+    ood: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Predict images, one after the other, with a model of any format.
 
@@ -45,17 +46,19 @@ def predict(
         threshold: images whose best probability is below it get the label "unknown".
         on_skip: called with path and reason for each file that is no readable image.
         trust: accept a model that has changed since it was made.
+        ood: say of each image how unlike the training images it is; the Keras format only.
 
     Yields:
-        `{"path", "label", "probability", "top": [{"label", "probability"}, ...]}`, and `"known"` with a threshold.
+        `{"path", "label", "probability", "top": [{"label", "probability"}, ...]}`, `"known"` with a threshold, and
+        `"ood": {"score", "percentile"}` with `ood`.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, or the model has no such scores.
     """
     from autotl.deliver.predict import predict_paths
 
     several = [paths] if isinstance(paths, str | Path) else paths
-    return predict_paths(model, several, top_k=top_k, threshold=threshold, on_skip=on_skip, trust=trust)
+    return predict_paths(model, several, top_k=top_k, threshold=threshold, on_skip=on_skip, trust=trust, ood=ood)
 
 
 def evaluate(

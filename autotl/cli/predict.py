@@ -28,6 +28,7 @@ trust_option = click.option("--trust", is_flag=True, help="Accept a model that h
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--top-k", type=click.IntRange(min=1), default=1, show_default=True, help="Classes to name an image.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help='Below this probability the label is "unknown".')
+@click.option("--ood", is_flag=True, help="Say how unlike the training images each image is.")
 @click.option("--output", type=click.Choice(["table", "csv", "jsonl"]), help="How to print.  [default: table]")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as --output csv.")
 @trust_option
@@ -37,6 +38,7 @@ def predict(
     paths: tuple[str, ...],
     top_k: int,
     threshold: float | None,
+    ood: bool,
     output: str | None,
     as_csv: bool,
     trust: bool,
@@ -56,6 +58,9 @@ def predict(
 
     CSV and JSON lines (one object an image) come as they are made, from however many images. With --threshold there
     is a column or key "known", which tells images that are none of the classes from a class called "unknown".
+
+    With --ood each image gets its distance from the training images and the percentile of that among unseen images of
+    the search: tables mark those from the 95th on with !, from the 99th on with !!. It needs the model folder.
     """
     chosen = _one_output(output, as_csv, as_json)
     inputs = _with_stdin(paths)
@@ -72,7 +77,7 @@ def predict(
             skipped.append({"path": path, "reason": reason})
 
     with muted_libraries(not is_verbose()):
-        found = api.predict(model, inputs, top_k=top_k, threshold=threshold, on_skip=on_skip, trust=trust)
+        found = api.predict(model, inputs, top_k=top_k, threshold=threshold, on_skip=on_skip, trust=trust, ood=ood)
         predictions = _tallied(found, tally)
         if chosen == "json":
             result = {"model": model, "predictions": list(counted(predictions)), "skipped": skipped}

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Prediction = Mapping[str, Any]
 PAGE_ROWS = 1000  # a table needs its rows before it knows how wide it is; after so many comes the next one
+UNUSUAL, VERY_UNUSUAL = 95.0, 99.0  # percentiles that tables mark
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -83,21 +84,36 @@ def _csv_columns(prediction: Prediction) -> list[str]:
     known = ["known"] if "known" in prediction else []
     ranks = range(2, len(prediction["top"]) + 1)
     others = [f"{name}_{rank}" for rank in ranks for name in ("label", "probability")]
-    return ["path", "label", "probability", *known, *others]
+    scores = ["ood_score", "ood_percentile"] if "ood" in prediction else []
+    return ["path", "label", "probability", *known, *others, *scores]
 
 
 def _csv_cells(prediction: Prediction) -> list[str]:
     known = [str(prediction["known"]).lower()] if "known" in prediction else []
     others = [cell for item in prediction["top"][1:] for cell in (item["label"], f"{item['probability']:.6f}")]
-    return [prediction["path"], prediction["label"], f"{prediction['probability']:.6f}", *known, *others]
+    ood = prediction.get("ood")
+    scores = [] if ood is None else [f"{ood['score']:.6f}", f"{ood['percentile']:.1f}"]
+    return [prediction["path"], prediction["label"], f"{prediction['probability']:.6f}", *known, *others, *scores]
 
 
 def _render(page: Sequence[Prediction], console: "Console") -> None:
-    columns = ["image", "label", "probability>"]
-    has_others = "known" in page[0] or len(page[0]["top"]) > 1
-    rows = [(item["path"], item["label"], f"{item['probability']:.3f}", _others(item)) for item in page]
-    width = len(columns) + has_others
-    console.print(make_table([*columns, "then"][:width], [row[:width] for row in rows]))
+    columns: dict[str, Callable[[Prediction], str]] = {
+        "image": lambda item: item["path"],
+        "label": lambda item: item["label"],
+        "probability>": lambda item: f"{item['probability']:.3f}",
+    }
+    if "ood" in page[0]:
+        columns["unlike training>"] = _unlike
+    if "known" in page[0] or len(page[0]["top"]) > 1:
+        columns["then"] = _others
+    console.print(make_table(list(columns), [[show(item) for show in columns.values()] for item in page]))
+
+
+def _unlike(prediction: Prediction) -> str:
+    """Percentile of the distance from the training images."""
+    percentile = prediction["ood"]["percentile"]
+    mark = "!!" if percentile >= VERY_UNUSUAL else "!" if percentile >= UNUSUAL else ""
+    return f"{percentile:.0f} %{mark:<2}"
 
 
 def _others(prediction: Prediction) -> str:

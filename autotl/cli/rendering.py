@@ -24,6 +24,7 @@ def render_result(console: "Console", result: Mapping[str, Any]) -> None:
         ("what it is", _what(result)),
         ("test accuracy", f"{interval(test, 'accuracy')}, {test['n']} images, read once"),
         *_optimism(result),
+        *_calibration(test),
         ("search", f"{duration(result['seconds'])}, trials: {counts}"),
         *_work(result),
     ]
@@ -74,11 +75,20 @@ def _optimism(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("optimism", f"{gap:+.3f}: the best validation accuracy of all trials was {best:.3f}")]
 
 
+def _calibration(scores: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How far confidence is from accuracy, and how far it was before the temperature where that is known."""
+    name = "expected_calibration_error"
+    if name not in scores:
+        return []
+    before = scores.get("uncalibrated", {}).get(name)
+    rest = "" if before is None else f"; {before:.3f} before its temperature"
+    return [("calibration error", f"{interval(scores, name)}{rest}")]
+
+
 def render_scores(console: "Console", scores: Mapping[str, Any]) -> None:
     """Draw what `autotl evaluate` found."""
     rows = [(metric_name(name), interval(scores, name)) for name in SCORES if name in scores]
-    if "expected_calibration_error" in scores:
-        rows.append(("calibration error", f"{scores['expected_calibration_error']:.3f}"))
+    rows += _calibration(scores)
     title = f"{visible(scores['dataset'])}, split {scores['split']}: {scores['n']} images"
     console.print(make_table(("score", "value"), rows, title=title))
     per_class = scores.get("per_class", [])

@@ -73,7 +73,7 @@ def evaluate_model(
         raise DataError(f"The split {split!r} of {dataset} holds no images. Choose another one, or `all`.")
     predict = open_predictor(artefact)
     probabilities, labels = score_rows(predict, manifest, rows, artefact.image_size, store, on_progress)
-    report = score_report(probabilities, classes[labels], artefact.class_names)
+    report = score_report(probabilities, classes[labels], artefact.class_names, _temperature(artefact))
     same = _same_data(artefact, manifest)
     return {
         "model": str(artefact.folder),
@@ -163,6 +163,13 @@ def class_indices(classes: Sequence[str], known: Sequence[str]) -> NDArray[np.in
             f"It knows {_listed(known)}. Rename the folders or labels, or leave those classes out."
         )
     return np.asarray([known.index(name) for name in classes], dtype=np.int64)
+
+
+def _temperature(artefact: Artefact) -> float | None:
+    recorded = artefact.description.get("temperature")
+    if not isinstance(recorded, int | float) or not 0.0 < recorded < np.inf:  # the file may come from anywhere
+        return None
+    return float(recorded)
 
 
 def _same_data(artefact: Artefact, manifest: Manifest) -> bool:

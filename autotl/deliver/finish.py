@@ -1,5 +1,6 @@
 """The last job of a search, done by a worker: check the saved model, test it once, write the model folder."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from autotl.data.store import Cache
 from autotl.deliver.artefact import CARD_FILE, LABELS_FILE, load_file, write_artefact
 from autotl.deliver.description import DESCRIPTION_FILE, MODEL_FILE
 from autotl.deliver.evaluate import score_report, score_samples
+from autotl.deliver.ood import OOD_FILE, write_ood
 from autotl.errors import DataError, Interrupted, ParityError
+from autotl.learn.calibration import calibration_report
 from autotl.learn.memory_cap import hold_memory_cap
 
 PARITY_LIMIT = 1e-4
@@ -31,11 +34,12 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
             `cache`: {root, max_bytes}; `description`: see `write_artefact`, without `test`; `reference`: {rows, path
             of a `.npy` with the probabilities `[n, C]` that the training process computed for them}; `predictions`:
             path for those of the test images; `outer`: paths of such files by other searches, whose images are the
-            test in the place of the manifest's.
+            test in the place of the manifest's; `held_out`: the folder of the trial that was chosen, whose
+            `validation.npz` tells how well calibrated it was out of fold, or None; `sample`: see `write_ood`.
         report: told each phase, in `extra["phase"]`; a true answer stops the job.
 
     Returns:
-        `{"test": score_report, "parity": {...}, "latency": {...}, "files": [paths]}`.
+        `{"test": score_report, "parity": {...}, "latency": {...}, "ood": {...}, "files": [paths]}`.
 
     Raises:
         ParityError: the file does not compute what the trained model computed; it is kept as `model.keras.rejected`.
@@ -55,16 +59,23 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
         )
     _begin(report, 1, "test")
     probabilities, labels = _test(model, manifest, image_size, cache, payload)
-    test = score_report(probabilities, labels, description["class_names"])
+    # outer searches had models, and temperatures, of their own
+    temperature = None if payload.get("outer") else description.get("temperature")
+    test = score_report(probabilities, labels, description["class_names"], temperature)
     earlier = description.get("test_reads", [])
     read = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "n": test["n"], "count": len(earlier) + 1}
     _begin(report, 2, "latency")
     some = manifest.rows("val", "test")[:_LATENCY_IMAGES]
     latency = measure_latency(model, open_images(manifest, image_size, cache)[some])
-    _begin(report, 3, "write")
-    found = {"test": test, "parity": parity, "latency": latency}
-    write_artefact(model_path, folder, {**description, **found, "test_reads": [*earlier, read]})
-    names = (MODEL_FILE, DESCRIPTION_FILE, LABELS_FILE, CARD_FILE)
+    _begin(report, 3, "novelty")
+    ood_path = model_path.with_name(OOD_FILE)
+    ood = write_ood(model, manifest, image_size, cache, ood_path, payload.get("sample"))
+    beside = [] if ood["file"] is None else [ood_path]
+    _begin(report, 4, "write")
+    found = {"test": test, "parity": parity, "latency": latency, "ood": ood}
+    description["validation"] = {**description["validation"], **_held_out_calibration(payload.get("held_out"))}
+    write_artefact(model_path, folder, {**description, **found, "test_reads": [*earlier, read]}, beside)
+    names = (MODEL_FILE, DESCRIPTION_FILE, LABELS_FILE, CARD_FILE, *(path.name for path in beside))
     return {**found, "files": [str(folder / name) for name in names]}
 
 
@@ -82,6 +93,20 @@ def _test(
     probabilities, labels = score_samples(model, manifest, rows, image_size, cache)
     np.savez(payload["predictions"], probabilities=probabilities, labels=labels, rows=rows)
     return probabilities, labels
+
+
+def _held_out_calibration(trial: str | None) -> dict[str, Any]:
+    """How well calibrated a trial was on the images that it was scored on, by its first fit of each.
+
+    Its temperature was fitted to the same images: one number to all of them, which flatters little.
+    """
+    if trial is None:
+        return {}
+    temperature = json.loads(Path(trial, "result.json").read_text())["temperature"]
+    with np.load(Path(trial, "validation.npz"), allow_pickle=False) as saved:
+        first = np.unique(saved["rows"], return_index=True)[1]
+        found = calibration_report(saved["probabilities"][first], saved["labels"][first], temperature)
+    return {name: value for name, value in found.items() if name != "reliability"}
 
 
 def check_parity(

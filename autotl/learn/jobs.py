@@ -141,6 +141,7 @@ def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         np.save(folder / "reference.npy", reference)
     return {
         "model": str(path),
+        "sample": _sample_features(task, config, payload),
         "reference": {
             "rows": stored,
             "probabilities": str(folder / "reference.npy"),
@@ -148,6 +149,18 @@ def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         "parameters": int(model.count_params()),
         "features": features,
     }
+
+
+def _sample_features(task: Task, config: TrialConfig, payload: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the head stands on, of a sample of the images, where a store has it: nobody need compute it again."""
+    if config.recipe != "probe" or config.pooling == "attention" or "members" in payload:
+        return None
+    from autotl.learn.novelty import FIT_IMAGES, stratified_rows
+    from autotl.learn.prepared import plain_view
+
+    rows, path = stratified_rows(task.labels, FIT_IMAGES), Path(payload["folder"]) / "sample.npy"
+    np.save(path, plain_view(task, config)[rows].astype(np.float32))
+    return {"rows": [task.sources.rows[row] for row in rows], "features": str(path)}
 
 
 def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> tuple[Any, str | None]:

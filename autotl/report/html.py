@@ -35,7 +35,11 @@ def render(record: RunRecord) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=_percent, number=_number, duration=tables.duration)
     template = environment.from_string(_resource("report.html.j2"))
-    drawings = {"history": plots.history(record), "curves": plots.learning_curves(record)}
+    drawings = {
+        "history": plots.history(record),
+        "curves": plots.learning_curves(record),
+        "reliability": plots.reliability(record),
+    }
     figures = {name: None if svg is None else Markup(svg) for name, svg in drawings.items()}
     page = template.render(**_context(record), figures=figures, style=Markup(_resource("report.css")))
     return page.encode("utf-8", "replace").decode("utf-8")  # a file name that is no UTF-8 comes as lone surrogates
@@ -65,6 +69,7 @@ def _context(record: RunRecord) -> dict[str, Any]:
         "costs": tables.cost(record),
         "seconds": number_or_none(record.result.get("seconds")),
         "per_class": tables.per_class(test),
+        "calibration": tables.calibration(test),
         "confusion": tables.confusion(test, names) if len(names) <= _MATRIX_CLASSES else [],
         "confusions": test.get("confusions", []),
         "counts": data_tables.class_counts(record),

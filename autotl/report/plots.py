@@ -5,12 +5,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autotl.report.record import RunRecord, Trial
+from autotl.report.record import RunRecord, Trial, mapping_or_empty, number_or_none
 from autotl.report.tables import METRIC_NAMES
 
 ACCENT, SECOND, INK, MUTED, RULE = "#2f5d8a", "#c2703d", "#23272d", "#6b7280", "#e3e6ea"
 STAGE_COLOURS = (ACCENT, SECOND, "#5b8c5a", "#7d5ba6", "#8a8f98")
 _WIDTH_INCHES = 9.0
+_SQUARE_WIDTH_INCHES = 4.4
 _LOG_SCALE_FROM = 20.0  # worst / best score from which a linear axis would show nothing but the worst
 
 
@@ -72,6 +73,42 @@ def learning_curves(record: RunRecord) -> str | None:
     return _svg(draw, 3.0, "Validation score by epoch")
 
 
+def reliability(record: RunRecord) -> str | None:
+    """Accuracy by confidence on the test images, before and after the temperature; None where it was not recorded."""
+    recorded = mapping_or_empty(mapping_or_empty(record.model.get("test")).get("reliability"))
+    series = [
+        (_bins(recorded.get(name)), label, colour)
+        for name, label, colour in (
+            ("uncalibrated", "before the temperature", SECOND),
+            ("calibrated", "as delivered", ACCENT),
+        )
+    ]
+    if not series[-1][0]:
+        return None
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        for bins, label, colour in series:
+            if bins:
+                confidences, accuracies, counts = zip(*bins, strict=True)
+                areas = [12.0 + 420.0 * count / sum(counts) for count in counts]
+                axes.plot(confidences, accuracies, color=colour, linewidth=1.1, alpha=0.6, zorder=2)
+                axes.scatter(confidences, accuracies, s=areas, color=colour, alpha=0.75, linewidth=0, zorder=3)
+                axes.plot([], [], "o", color=colour, markersize=6, label=label)  # dots of one size for the legend
+        axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="mean confidence", ylabel="share that is right")
+        axes.set_aspect("equal")
+        axes.legend(frameon=False, loc="upper left", fontsize=9)
+
+    return _svg(draw, 4.2, "Accuracy by confidence on the test images", _SQUARE_WIDTH_INCHES)
+
+
+def _bins(recorded: Any) -> list[tuple[float, float, float]]:
+    """(confidence, accuracy, images) of the bins of a reliability diagram."""
+    rows = [mapping_or_empty(row) for row in recorded] if isinstance(recorded, list) else []
+    found = [tuple(number_or_none(row.get(key)) for key in ("confidence", "accuracy", "n")) for row in rows]
+    return [(a, b, n) for a, b, n in found if a is not None and b is not None and n is not None and n > 0]
+
+
 def _scatter(axes: Any, trials: Sequence[Trial], stage: str, colour: str) -> None:
     complete = [trial for trial in trials if trial.state == "complete"]
     others = [trial for trial in trials if trial.state != "complete"]
@@ -105,7 +142,7 @@ def _scale(axes: Any, values: Sequence[float], record: RunRecord) -> None:
         axes.set_yscale("log")
 
 
-def _svg(draw: Callable[[Any], None], height_inches: float, label: str) -> str:
+def _svg(draw: Callable[[Any], None], height_inches: float, label: str, width_inches: float = _WIDTH_INCHES) -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -117,7 +154,7 @@ def _svg(draw: Callable[[Any], None], height_inches: float, label: str) -> str:
         "axes.grid": True, "axes.grid.axis": "y", "grid.color": RULE, "axes.axisbelow": True,
     }  # fmt: skip
     with matplotlib.rc_context(style):  # type: ignore[arg-type]  # its keys are plain names to us
-        figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
+        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         buffer = io.StringIO()

@@ -74,6 +74,18 @@ def per_class(test: Json) -> list[dict[str, Any]]:
     return [dict(row) for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
 
 
+def calibration(test: Json) -> list[dict[str, Any]]:
+    """Calibration error with its interval and log-loss, as delivered and, where recorded, before the temperature."""
+    rows = [("as delivered", test), ("before the temperature", mapping_or_empty(test.get("uncalibrated")))]
+    return [
+        {"name": name, "error": error, "low": bounds[0], "high": bounds[1], "log_loss": values.get("log_loss")}
+        for name, values in rows
+        if (error := number_or_none(values.get("expected_calibration_error"))) is not None
+        and isinstance(bounds := values.get("expected_calibration_error_ci95"), list)
+        and len(bounds) == 2
+    ]
+
+
 def confusion(test: Json, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of the confusion matrix, true classes down: each cell is (count, share of the row)."""
     matrix = test.get("confusion")

@@ -68,6 +68,8 @@ def deliver(
         "manifest": str(context.run.manifest_path),
         "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
         "reference": fitted["reference"],
+        "sample": fitted.get("sample"),
+        "held_out": None if finalist.soup else finalist.folder,
         "description": {**_description(context, finalist, fitted), **more},
         "predictions": str(target.predictions_path),
         "outer": list(context.outer),

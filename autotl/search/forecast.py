@@ -16,6 +16,7 @@ TRAIN_STEP = 3.0  # in forward steps of what trains: once forward, twice backwar
 HEAD_SECONDS = 4e-4  # of solving a fold with a thousand features, for each of its images
 SETUP_SECONDS = 3.0  # of building and tracing what trains
 FINISH_SECONDS = 4.0  # of saving, loading and checking a model
+NOVELTY_IMAGES, HELD_OUT_IMAGES = 2000, 500  # most that are looked at for what is unusual (autotl.deliver.ood)
 VIEWS = {"none": 1, "flip": 2, "light": 4, "strong": 8}
 FRESH = ("light", "strong")  # drawn anew in the last fit, so that the frozen layers run again
 PRUNED_SHARE = 0.5  # of a stage's training is left when losers are stopped early
@@ -94,7 +95,10 @@ class Forecast:
         """Saving a model, loading it anew, checking it and testing it."""
         speed = self.speeds.get(config["backbone"])
         forward = 0.0 if speed is None else speed.forward(int(config["image_size"]))
-        return FINISH_SECONDS + self.test_images * forward
+        passes = self.test_images + min(self.test_images, HELD_OUT_IMAGES)  # scored, and how unusual they are
+        if config["recipe"] != "probe":
+            passes += min(self.images, NOVELTY_IMAGES)
+        return FINISH_SECONDS + passes * forward
 
     def finish_seconds(self, config: Mapping[str, Any]) -> float:
         """The last fit of a configuration, and its test."""

@@ -229,7 +229,7 @@ def _result(
     seconds = context.elapsed()
     slot_seconds = len(context.dispatcher.executor.slots()) * seconds
     states = [result["state"] for result in results]
-    details = ("confusion", "per_class", "confusions")
+    details = ("confusion", "per_class", "confusions", "reliability")
     measured = [each.to_json() for each in context.model_budget.measured.values()]
     return {
         "run": str(context.run.path),

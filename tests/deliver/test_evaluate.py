@@ -20,7 +20,7 @@ def delivered(tmp_path, colours, cache, build, describe):
     manifest = check_dataset(str(colours), seed=0, image_sizes=(SIZE,), cache=cache).manifest
     model = build()
     probabilities, labels = evaluate.score_samples(model, manifest, manifest.rows("test"), SIZE, cache)
-    test = evaluate.score_report(probabilities, labels, manifest.classes)
+    test = evaluate.score_report(probabilities, labels, manifest.classes, describe()["temperature"])
     model.save(tmp_path / "m.keras")
     write_artefact(tmp_path / "m.keras", tmp_path / "delivered", describe(manifest.classes, manifest, test=test))
     return tmp_path / "delivered"

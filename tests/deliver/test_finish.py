@@ -7,6 +7,7 @@ import pytest
 from autotl.deliver.artefact import open_artefact
 from autotl.deliver.finish import run_job
 from autotl.errors import AutotlError, Interrupted, ParityError
+from autotl.learn.calibration import calibration_report
 
 pytestmark = pytest.mark.keras
 
@@ -22,7 +23,24 @@ def test_the_last_job_checks_tests_once_and_writes_the_model_folder(finish_paylo
     assert [read["count"] for read in described["test_reads"]] == [1]
     assert 0 < result["latency"]["p50_milliseconds"] <= result["latency"]["p95_milliseconds"]
     assert all(Path(path).is_file() for path in result["files"])
-    assert reports.told == ["parity", "test", "latency", "write"]
+    assert reports.told == ["parity", "test", "latency", "novelty", "write"]
+    assert described["ood"]["file"] is None and "no head" in described["ood"]["reason"]
+    before = result["test"]["uncalibrated"]  # by the temperature of the description
+    assert before["expected_calibration_error"] != result["test"]["expected_calibration_error"]
+
+
+def test_the_chosen_trial_says_how_well_calibrated_it_was_out_of_fold(finish_payload, reports, tmp_path):
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(3), 20).repeat(2, axis=0)  # two fits of each row
+    np.savez(tmp_path / "validation.npz", probabilities=probabilities, rows=np.arange(20).repeat(2), labels=[0, 0] * 20)
+    (tmp_path / "result.json").write_text('{"temperature": 2.0}')
+    finish_payload["held_out"] = str(tmp_path)
+    run_job(finish_payload, reports.report)
+    found = open_artefact(Path(finish_payload["folder"])).description["validation"]
+    assert found["accuracy"] == 0.9  # what the search said stays
+    expected = calibration_report(probabilities[::2], [0] * 20, 2.0)
+    assert found["expected_calibration_error_ci95"] == expected["expected_calibration_error_ci95"]
+    assert found["uncalibrated"] == expected["uncalibrated"]
 
 
 def test_reading_the_test_again_is_counted(finish_payload, reports):
@@ -76,3 +94,4 @@ def test_what_the_model_said_of_the_test_images_is_kept_and_can_be_another_model
     both = run_job(finish_payload, reports.report)["test"]
     assert both["n"] == 2 * first["n"]
     assert both["accuracy"] == first["accuracy"]
+    assert "uncalibrated" in first and "uncalibrated" not in both  # each of the others had a temperature of its own

@@ -178,8 +178,20 @@ def test_the_final_fit_names_what_the_head_stands_on(problem, tmp_path, go_on, c
 
     from autotl.backbones.cuts import feature_output
     from autotl.backbones.graph import flatten
+    from autotl.data.images import open_images
+    from autotl.deliver.ood import LAYER, with_features
 
     payload = problem.payload(tmp_path / "final", {**config, "taps": "last2"}, "final", temperature=1.0)
     result = run_job(payload, go_on)
     model = keras.saving.load_model(result["model"], safe_mode=True, compile=False)
     assert tuple(feature_output(flatten(model), result["features"]).shape[1:]) == (1, 1, 512)
+    if config.get("recipe") == "scratch":
+        assert result["sample"] is None  # no store has features of a network that was trained
+        return
+    sample = result["sample"]
+    tapped = with_features(model, LAYER)
+    computed = tapped.predict(open_images(problem.manifest, 32, problem.cache)[sample["rows"]], verbose=0)
+    stored = np.load(sample["features"], allow_pickle=False)
+    stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    assert set(sample["rows"]) <= set(problem.task().sources.rows)
+    np.testing.assert_allclose(computed[:, -stored.shape[1] :], stored, atol=1e-3)

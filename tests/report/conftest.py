@@ -63,6 +63,16 @@ def tested(names, seed=1):
         "n": int(support.sum()), "accuracy": float(hits.sum() / support.sum()), "accuracy_ci95": [0.702, 0.781],
         "balanced_accuracy": float((hits / support).mean()), "balanced_accuracy_ci95": [0.69, 0.775],
         "macro_f1": 0.74, "log_loss": 0.8123, "expected_calibration_error": 0.031, "per_class": rows,
+        "expected_calibration_error_ci95": [0.0, 0.044],
+        "uncalibrated": {
+            "expected_calibration_error": 0.143, "expected_calibration_error_ci95": [0.11, 0.18], "log_loss": 1.0345,
+        },
+        "reliability": {
+            "calibrated": [
+                {"confidence": 0.4, "accuracy": 0.38, "n": 100}, {"confidence": 0.9, "accuracy": 0.93, "n": 300},
+            ],
+            "uncalibrated": [{"confidence": 0.96, "accuracy": 0.8, "n": 400}],
+        },
         "confusion": matrix.tolist(), "confusions": [worst],
     }  # fmt: skip
 

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -42,6 +43,25 @@ def test_the_report_of_a_finished_run_shows_its_result_and_every_section(page_of
     ):  # fmt: skip
         assert words in text
     assert "unfinished" not in text
+
+
+def test_confidence_is_shown_before_and_after_the_temperature(make_run):
+    page = Page(write_report(make_run()).read_text(encoding="utf-8"))
+    for words in ("Confidence", "0.000 to 0.044", "0.110 to 0.180", "1.034", "as delivered", "before the temperature"):
+        assert words in page.text
+    labels = [attributes.get("aria-label") for tag, attributes in page.elements if tag == "svg"]
+    assert "Accuracy by confidence on the test images" in labels
+
+
+@pytest.mark.parametrize("reliability", [None, [], {"calibrated": [None, {"n": "many"}]}, {"calibrated": 3}])
+def test_a_run_without_bins_of_confidence_has_a_report_without_their_drawing(make_run, reliability):
+    run = make_run()
+    description = json.loads((run / "model/autotl.json").read_text())
+    description["test"] |= {"reliability": reliability, "uncalibrated": None}
+    (run / "model/autotl.json").write_text(json.dumps(description))
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    assert "Accuracy by confidence" not in str(page.elements)
+    assert "0.000 to 0.044" in page.text and "before the temperature" not in page.text
 
 
 def test_the_report_runs_no_script_and_refers_to_nothing_outside(make_run):
