@@ -20,7 +20,7 @@ EXHAUSTIVE = {
     "tests/backbones/test_zoo.py": SIBLINGS,
     "tests/backbones/test_applications.py": {
         "resnet50", "inception-v3", "xception", "mobilenet", "mobilenet-v2", "densenet121", "efficientnet-v2-b0",
-        "convnext-tiny",
+        "convnext-tiny", "nasnet-mobile",
     },
     "tests/docs/test_tutorial.py": {
         "test_both_plugins_pass_and_both_searches_deliver_a_model", "test_the_search_says_that_the_weights_were_random",

@@ -90,7 +90,8 @@ def render_scores(console: "Console", scores: Mapping[str, Any]) -> None:
     rows = [(metric_name(name), interval(scores, name)) for name in SCORES if name in scores]
     rows += _calibration(scores)
     title = f"{visible(scores['dataset'])}, split {scores['split']}: {scores['n']} images"
-    console.print(make_table(("score", "value"), rows, title=title))
+    console.print(title, style="bold", markup=False, soft_wrap=True)  # a table would break it to its own width
+    console.print(make_table(("score", "value"), rows))
     per_class = scores.get("per_class", [])
     if per_class:
         console.print(

@@ -44,7 +44,7 @@ def test_the_cost_ledger_adds_up_to_the_time_of_the_one_slot(first):
 
 def test_the_model_folder_is_complete_and_says_what_was_measured(first, description):
     assert sorted(path.name for path in first.result.model.iterdir()) == [
-        "MODEL_CARD.md", "autotl.json", "labels.txt", "model.keras"
+        "MODEL_CARD.md", "autotl.json", "labels.txt", "model.keras", "ood.npz"
     ]  # fmt: skip
     manifest = Manifest.read(first.run.manifest_path)
     assert (first.result.model / "labels.txt").read_text().splitlines() == list(manifest.classes)
