@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,44 @@ def convert(export: Export, path: Path, format_name: str, **options: Any) -> Non
     image = keras.Input(export.model.input_shape[1:], dtype="uint8", name=IMAGE)
     named = keras.Model(image, {PROBABILITIES: export.model(image)})
     signature = [keras.InputSpec("uint8", image.shape, name=IMAGE)]  # the one for ONNX reads none off a new model
-    with explained(path.name, export.precision):
+    inlined = nullcontext() if format_name == "tf_saved_model" else _inlined()
+    with explained(export.path.name, export.precision), inlined, _plain_constants(export.model):
         named.export(str(path), format=format_name, verbose=False, input_signature=signature, **options)
+
+
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Traces functions inside others as part of these: Keras compiles grouped convolutions, and converters cannot look
+    into what is compiled. (TensorFlow can, and on some processors computes them only so.)"""
+    import tensorflow as tf
+
+    earlier = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(earlier)
+
+
+@contextmanager
+def _plain_constants(model: Any) -> Iterator[None]:
+    """Tensors that layers keep as attributes, as `Normalization` does, become arrays meanwhile: TensorFlow captures
+    tensors as further inputs of a function, and the ONNX converter leaves them inputs."""
+    import tensorflow as tf
+
+    kept = [
+        (layer, name, value)
+        for layer in model._flatten_layers()
+        for name, value in vars(layer).items()
+        if isinstance(value, tf.Tensor) and hasattr(value, "numpy")
+    ]
+    for layer, name, value in kept:
+        setattr(layer, name, value.numpy())
+    try:
+        yield
+    finally:
+        for layer, name, value in kept:
+            setattr(layer, name, value)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ def write(export: Export) -> None:
 KERAS = Exporter(
     "keras",
     file="model.keras",
-    precisions={FLOAT32: Limits(1e-5, same_label=1.0, accuracy_drop=0.01)},
+    precisions={FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01)},
     write=write,
     runtime="autotl.exporters.runtimes.keras_file",
     runtime_packages={"keras": "keras", "tensorflow": "tensorflow"},

@@ -5,6 +5,9 @@ from typing import Any
 
 from autotl.exporters.contract import FLOAT16, FLOAT32, INT8, Export, Exporter, Limits
 from autotl.exporters.conversion import IMAGE, convert, explained, scratch_beside
+from autotl.exporters.onnx_erfc import teach_erfc
+
+OPSET = 17
 
 
 def write(export: Export) -> None:
@@ -13,12 +16,24 @@ def write(export: Export) -> None:
 
     with scratch_beside(export.path) as folder:
         path = folder / "float32.onnx"
-        convert(export, path, "onnx", opset_version=17)
+        teach_erfc()
+        convert(export, path, "onnx", opset_version=OPSET)
         with explained(export.path.name, export.precision):
+            _check(path)
             model = _in_precision(path, export)
             for name, text in export.metadata.items():
                 model.metadata_props.add(key=name, value=text.encode("utf-8", errors="replace").decode("utf-8"))
             onnx.save(model, export.path)
+
+
+def _check(path: Path) -> None:
+    """Insists on operations that there are, and on one input: the converter leaves others in without a word."""
+    import onnx
+
+    onnx.checker.check_model(path)
+    inputs = [item.name for item in onnx.load(path, load_external_data=False).graph.input]
+    if inputs != [IMAGE]:
+        raise ValueError(f"constants of the network became inputs: {', '.join(inputs)}")
 
 
 def _in_precision(path: Path, export: Export) -> Any:
@@ -43,7 +58,8 @@ def _quantised(path: Path, images: Any) -> Any:
         quantize_static,
     )
 
-    # Without its folding of batch normalisation into convolutions, 2 of 100 images of clipart12 are labelled otherwise.
+    # It folds batch normalisation into the convolutions: without it 92 % of the images of clipart12 keep their label,
+    # with it 99 %. Largest and smallest values are as good there as percentiles and entropy, and several times as fast.
     prepared, written = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
     quant_pre_process(path, prepared, skip_symbolic_shape=True)
     # In 8 bits the softmax knows multiples of 1/256, and calibration is lost.

@@ -127,15 +127,35 @@ def test_openvino_has_the_metadata_as_runtime_information(written):
         assert found["labels.txt"].split("\n")[:3] == list(written.names)
 
 
-def test_what_cannot_be_converted_is_said_in_words_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("name", ["litert", "onnx"])
+def test_what_cannot_be_converted_is_said_in_words_and_leaves_nothing(name, tmp_path):
     import keras
 
     image = keras.Input((SIZE, SIZE, 3), dtype="uint8")
-    spectrum, _ = keras.ops.fft((image[:, 0, :, 0], image[:, 0, :, 1]))  # LiteRT has no complex FFT of its own
-    network = keras.Model(image, keras.layers.Softmax()(spectrum))
-    with pytest.raises(AutotlError, match=r"cannot be written as model\.tflite in float32: .*Choose another format"):
-        load_exporter("litert").write(Export(network, tmp_path / "model.tflite", FLOAT32))
+    spectrum, _ = keras.ops.fft((image[:, 0, :, 0], image[:, 0, :, 1]))  # no complex FFT in LiteRT
+    inverse = keras.ops.erfinv(keras.layers.Rescaling(1 / 256)(image)[:, 0, :, 0])  # unknown to tf2onnx
+    network = keras.Model(image, keras.layers.Softmax()(spectrum if name == "litert" else inverse))
+    exporter = load_exporter(name)
+    words = rf"cannot be written as {exporter.file} in float32: .*Choose another format"
+    with pytest.raises(AutotlError, match=words):
+        exporter.write(Export(network, tmp_path / exporter.file, FLOAT32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_normalisation_grouped_convolutions_and_gelu_reach_onnx(tmp_path, pictures):
+    """What EfficientNet, ConvNeXt and transformers are made of, and what the converter cannot do by itself."""
+    import keras
+
+    from autotl.exporters.runtimes.onnx import load
+
+    image = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    normalised = keras.layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3e3, 2e3, 1e3])(image)
+    features = keras.layers.Conv2D(8, 4, strides=4)(normalised)
+    features = keras.layers.Activation("gelu")(keras.layers.Conv2D(8, 3, groups=8)(features))
+    logits = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(features))
+    network = keras.Model(image, keras.layers.Softmax()(logits))
+    load_exporter("onnx").write(Export(network, tmp_path / "model.onnx", FLOAT32))
+    np.testing.assert_allclose(load(tmp_path)(pictures), network.predict(pictures, verbose=0), atol=1e-5)
 
 
 def test_a_network_in_half_precision_is_written_after_its_rebuild(tmp_path, pictures, build):

@@ -1,0 +1,245 @@
+"""Every format and precision of a model: how near it is to the model, how large, how fast; also of untrained networks.
+
+    python benchmarks/formats.py RUN [--data DATASET]
+    python benchmarks/formats.py mobilenet vgg16 --random [--image-size 96]
+    python benchmarks/formats.py --wall [--out benchmarks/results]
+
+A model is a run or a model folder; with --data, each of its exports is also scored on the test split of that data set.
+With --random, networks are built with random weights and a linear head for the classes of `sample:clipart`: they know
+nothing, so what is seen is whether a format can hold the network, and what it costs. --wall takes one small network of
+each family of keras.applications. `autotl.api.export` writes and checks; each network has a process of its own, and so
+has each file in it, so a network that cannot be built and a converter that crashes are rows. Writes `formats.json`,
+where rows of earlier calls stay, and the same as tables in `formats.md`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe_machine, machine_record, markdown_table
+
+from autotl import api
+from autotl.backbones.registry import load_backbone
+from autotl.exporters.registry import list_exporters, load_exporter
+
+WALL = (
+    "vgg16", "resnet50", "resnet50-v2", "densenet121", "inception-v3", "inception-resnet-v2", "xception", "mobilenet",
+    "mobilenet-v2", "mobilenet-v3-small", "nasnet-mobile", "efficientnet-b0", "efficientnet-v2-b0", "convnext-tiny",
+)  # fmt: skip
+SAMPLE = "sample:clipart"
+SENSIBLE_SIZE = 96  # pixels; below it some networks have one pixel left at their end
+SPREAD = 1.0  # of the logits of untrained networks, their standard deviation
+BATCH = 32
+LIMIT_SECONDS = 7200
+COLUMNS = (
+    "format",
+    "size, MB",
+    "largest difference",
+    "mean",
+    "same label",
+    "accuracy",
+    "test",
+    "p50, ms",
+    "p95, ms",
+    "",
+)
+INTRODUCTION = """# Exported models against the models that they were made of
+
+Written by `benchmarks/formats.py`. Differences are of probabilities, on 64 images of the validation split, a black, a
+white and a noise one, in batches of 1 and 3, and on the whole validation split; labels where the two best probabilities
+are closer than 1e-3 are not compared. "Accuracy" is that on the validation split and its drop (a delivered model was
+trained on these images too), "test" that on the test split. Times are of one image by the `predict.py` beside the file;
+Networks with random weights know nothing: their rows say whether a format can hold them and
+what that costs; how near the smaller precisions come to a trained network of the kind they do not say.
+
+"""
+
+
+def main() -> None:
+    """Measure and report."""
+    arguments = read_arguments(sys.argv[1:])
+    if arguments.one is not None:
+        Path(arguments.one).write_text(json.dumps(measure(arguments.models[0], arguments)))
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "formats.json"
+    record = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    record["machine"] = machine_record()
+    for name in arguments.models:
+        row = in_a_process(name, arguments)
+        record["rows"][row.get("title", name)] = row
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        path.with_suffix(".md").write_text(make_report(record))
+        print(section(row.get("title", name), row), flush=True)
+
+
+def read_arguments(words: Sequence[str]) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="runs or model folders; with --random, names of backbones")
+    parser.add_argument("--random", action="store_true", help="build the named backbones with random weights")
+    parser.add_argument("--wall", action="store_true", help="one small network of each family, with random weights")
+    parser.add_argument("--image-size", type=int, help=f"of random networks; the nearest to {SENSIBLE_SIZE} by default")
+    parser.add_argument("--data", help="a data set whose test split the exports of a model are scored on")
+    parser.add_argument("--format", action="append", dest="formats", help="FORMAT:PRECISION; all of them by default")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # how this program calls itself: where its answer goes
+    arguments = parser.parse_args(words)
+    if arguments.wall:
+        arguments.models, arguments.random = [*arguments.models, *WALL], True
+    if not arguments.models:
+        parser.error("name a run or a backbone, or give --wall")
+    return arguments
+
+
+def in_a_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `measure` finds, or an error in the place of it."""
+    with tempfile.TemporaryDirectory(prefix="formats-") as folder:
+        answer = Path(folder) / "answer.json"
+        words = [name, "--one", str(answer), *(["--random"] if arguments.random else [])]
+        for option, value in (("--image-size", arguments.image_size), ("--data", arguments.data)):
+            words += [] if value is None else [option, str(value)]
+        words += [word for text in arguments.formats or () for word in ("--format", text)]
+        try:
+            done = subprocess.run(
+                [sys.executable, __file__, *words], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {"error": f"not done after {LIMIT_SECONDS} s"}
+        if answer.exists():
+            row: dict[str, Any] = json.loads(answer.read_text())
+            return row
+        lines = done.stderr.strip().splitlines()
+        return {"error": lines[-1] if lines else f"exit code {done.returncode}"}
+
+
+def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Writes and checks all formats of one model.
+
+    Returns:
+        `title`, `parameters`, `image_size` and `exports`, as `autotl.api.export` has them, each with its `test` score.
+    """
+    with tempfile.TemporaryDirectory(prefix="formats-") as folder:
+        model = random_model(name, arguments.image_size, Path(folder)) if arguments.random else Path(name)
+        dataset = SAMPLE if arguments.random else arguments.data
+        formats = all_formats() if arguments.formats is None else arguments.formats
+        exports = api.export(model, formats, dataset=dataset, out=Path(folder) / "exports")["exports"]
+        for entry in exports:
+            scored = not arguments.random and arguments.data is not None and entry["state"] == "ok"
+            entry["test"] = api.evaluate(entry["folder"], arguments.data)["accuracy"] if scored else None
+            entry["folder"] = entry["file"] = None  # gone when this is read
+        beside = model if (model / "autotl.json").exists() else model / "model"
+        description = json.loads((beside / "autotl.json").read_text(encoding="utf-8"))
+    kind = "random weights" if arguments.random else "trained"
+    title = f"{description['backbone']['name']}, {description['image_size']} px, {kind}"
+    return {"title": title, "parameters": description.get("parameters"), "exports": exports}
+
+
+def all_formats() -> list[str]:
+    """Every format and precision that is registered."""
+    exporters = [load_exporter(listing.name) for listing in list_exporters() if listing.problem is None]
+    return [f"{exporter.name}:{precision}" for exporter in exporters for precision in exporter.precisions]
+
+
+def random_model(name: str, image_size: int | None, folder: Path) -> Path:
+    """A model folder like a delivered one around a network that has learnt nothing."""
+    from autotl.deliver.artefact import write_artefact
+    from autotl.learn.candidate import build_candidate
+    from autotl.learn.config import TrialConfig
+    from autotl.learn.ledger import Ledger
+
+    backbone = load_backbone(name)
+    smallest = max(backbone.min_image_size, SENSIBLE_SIZE)
+    size = backbone.nearest_size(smallest if image_size is None else image_size)
+    classes = list(api.check_data(SAMPLE)["classes"])
+    config = TrialConfig(backbone=name, image_size=size, weights="random")
+    model = build_candidate(config, len(classes), Ledger()).model
+    settle(model)
+    model.save(folder / "model.keras")
+    weights = {"source": "drawn at random", "sha256": None, "licence": "none", "dataset": "none"}
+    unknown = {"n": 0, "accuracy": None}
+    description = {
+        "class_names": classes,
+        "image_size": size,
+        "backbone": {"name": name, "weights": weights},
+        "configuration": config.to_json(),
+        "parameters": int(model.count_params()),
+        "data": {"name": SAMPLE, "fingerprint": "none", "split_fingerprint": "none", "seed": 0},
+        "validation": unknown,
+        "test": unknown,
+    }
+    write_artefact(folder / "model.keras", folder / "model", description)
+    return folder / "model"
+
+
+def settle(model: Any) -> None:
+    """Makes an untrained network behave like a trained one: activations of about one, logits that differ.
+
+    Batch normalisation gets the statistics of a batch, without which activations die away from layer to layer, and the
+    head, which begins with zeros, weights that spread its logits over the classes.
+    """
+    import keras
+
+    generator = np.random.default_rng(0)
+    side = model.input_shape[1]
+    blocks = generator.integers(0, 256, (BATCH, 8, 8, 3)).repeat(-(-side // 8), axis=1).repeat(-(-side // 8), axis=2)
+    pixels = blocks[:, :side, :side].astype(np.float32)
+    backbone = max(
+        (layer for layer in model.layers if isinstance(layer, keras.Model)), key=lambda one: one.count_params()
+    )
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable, layer.momentum = True, 0.0
+    backbone(pixels, training=True)
+    features = keras.Model(model.input, model.layers[-4].output).predict(pixels.astype(np.uint8), verbose=0)
+    *standardise, kernel, bias = model.get_layer("head").get_weights()
+    length = np.linalg.norm(features, axis=1).mean() / np.sqrt(len(kernel))
+    model.get_layer("head").set_weights([*standardise, generator.normal(size=kernel.shape) * SPREAD / length, bias])
+
+
+def make_report(record: dict[str, Any]) -> str:
+    """All tables, and on what they were measured."""
+    tables = [section(title, row) for title, row in sorted(record["rows"].items())]
+    return INTRODUCTION + "\n".join([*tables, f"Measured last on {describe_machine(record['machine'])}"]) + "\n"
+
+
+def section(title: str, row: dict[str, Any]) -> str:
+    """The table of one model, or why there is none."""
+    if "error" in row:
+        return f"## {title}\n\nNo model: {row['error']}\n"
+    return f"## {title}\n\n{markdown_table(COLUMNS, [cells(entry) for entry in row['exports']])}\n"
+
+
+def cells(entry: dict[str, Any]) -> list[str]:
+    """One row: what could not be measured is left empty, and why stands at its end."""
+    parity, latency = entry["parity"] or {}, entry["latency"] or {}
+    validation = parity.get("validation") or {}
+    accuracy = f"{validation['accuracy']:.3f} ({-validation['accuracy_drop']:+.3f})" if validation else ""
+    end = entry["state"] if entry["problem"] is None else f"{entry['state']}: {entry['problem']}".replace("|", "\\|")
+    return [
+        f"{entry['format']} {entry['precision']}",
+        shown(entry["bytes"], 1e-6, ".2f"),
+        shown(parity.get("max_difference"), 1, ".1e"),
+        shown(parity.get("mean_difference"), 1, ".1e"),
+        shown(parity.get("same_label"), 100, ".1f"),
+        accuracy,
+        shown(entry["test"], 1, ".3f"),
+        shown(latency.get("p50_milliseconds"), 1, ".1f"),
+        shown(latency.get("p95_milliseconds"), 1, ".1f"),
+        " ".join(end.split()),
+    ]
+
+
+def shown(value: float | None, scale: float, form: str) -> str:
+    """A number for people; nothing where there is none."""
+    return "" if value is None else format(value * scale, form)
+
+
+if __name__ == "__main__":
+    main()
