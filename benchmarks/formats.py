@@ -54,9 +54,9 @@ INTRODUCTION = """# Exported models against the models that they were made of
 Written by `benchmarks/formats.py`. Differences are of probabilities, on 64 images of the validation split, a black, a
 white and a noise one, in batches of 1 and 3, and on the whole validation split; labels where the two best probabilities
 are closer than 1e-3 are not compared. "Accuracy" is that on the validation split and its drop (a delivered model was
-trained on these images too), "test" that on the test split. Times are of one image by the `predict.py` beside the file;
-Networks with random weights know nothing: their rows say whether a format can hold them and
-what that costs; how near the smaller precisions come to a trained network of the kind they do not say.
+trained on these images too), "test" that on the test split. Times are of one image by the `predict.py` beside the file.
+Networks with random weights know nothing: their rows say whether a format can hold them and what that costs; how near
+the smaller precisions come to a trained network of the kind they do not say.
 
 """
 

@@ -41,15 +41,12 @@ EXHAUSTIVE = {
 """What shows for one more network what others show already, by file and parameters or name; for `-m exhaustive`."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before pytest reads the markers
 def pytest_collection_modifyitems(items):
-    """Two processes share the tests file by file; whole searches stay together, because they share their first run."""
+    """Mark what is left out unless it is asked for."""
     for item in items:
-        path = item.path.relative_to(ROOT)
-        group = "end_to_end" if "end_to_end" in path.parts else str(path)
-        item.add_marker(pytest.mark.xdist_group(group))
         parameters = item.callspec.id if hasattr(item, "callspec") else ""
-        if {parameters, item.originalname} & EXHAUSTIVE.get(str(path), set()):
+        if {parameters, item.originalname} & EXHAUSTIVE.get(str(item.path.relative_to(ROOT)), set()):
             item.add_marker(pytest.mark.exhaustive)
 
 
