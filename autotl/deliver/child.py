@@ -51,7 +51,7 @@ def run_child(command: Sequence[str], log: Path, on_message: Callable[[Mapping[s
             stdout=subprocess.PIPE,
             stderr=stream,
             cwd=log.parent,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, "TMPDIR": str(log.parent)},  # what a crash leaves goes with the rest
             start_new_session=True,  # a group of its own, so that its children can be ended with it
         )
         try:

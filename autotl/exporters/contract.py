@@ -28,6 +28,14 @@ class Limits:
     """On the validation split, as a share: 0.01 is one point."""
 
 
+USUAL_LIMITS: Mapping[str, Limits] = {
+    FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01),
+    FLOAT16: Limits(2e-2, same_label=0.99, accuracy_drop=0.01),
+    INT8: Limits(None, same_label=0.95, accuracy_drop=0.01),
+}
+"""What is asked of autotl's own formats."""
+
+
 @dataclass(frozen=True)
 class Export:
     """One file (or folder) to write."""

@@ -1,6 +1,6 @@
 """The Keras file: what Keras itself reads, on any of its backends."""
 
-from autotl.exporters.contract import FLOAT32, Export, Exporter, Limits
+from autotl.exporters.contract import FLOAT32, USUAL_LIMITS, Export, Exporter
 
 
 def write(export: Export) -> None:
@@ -11,7 +11,7 @@ def write(export: Export) -> None:
 KERAS = Exporter(
     "keras",
     file="model.keras",
-    precisions={FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01)},
+    precisions={FLOAT32: USUAL_LIMITS[FLOAT32]},
     write=write,
     runtime="autotl.exporters.runtimes.keras_file",
     runtime_packages={"keras": "keras", "tensorflow": "tensorflow"},

@@ -3,7 +3,7 @@
 import zipfile
 from typing import Any
 
-from autotl.exporters.contract import FLOAT16, FLOAT32, INT8, Export, Exporter, Limits
+from autotl.exporters.contract import FLOAT16, FLOAT32, INT8, USUAL_LIMITS, Export, Exporter
 from autotl.exporters.conversion import convert
 from autotl.exporters.litert_softmax import softmax_in_float
 
@@ -38,11 +38,7 @@ def _options(export: Export) -> dict[str, Any]:
 LITERT = Exporter(
     "litert",
     file="model.tflite",
-    precisions={
-        FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01),
-        FLOAT16: Limits(2e-2, same_label=0.99, accuracy_drop=0.01),
-        INT8: Limits(None, same_label=0.95, accuracy_drop=0.01),
-    },
+    precisions=USUAL_LIMITS,
     write=write,
     runtime="autotl.exporters.runtimes.litert",
     runtime_packages={"ai_edge_litert": "ai-edge-litert"},

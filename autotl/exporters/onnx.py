@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from autotl.exporters.contract import FLOAT16, FLOAT32, INT8, Export, Exporter, Limits
+from autotl.exporters.contract import FLOAT16, FLOAT32, USUAL_LIMITS, Export, Exporter
 from autotl.exporters.conversion import IMAGE, convert, explained, scratch_beside
 from autotl.exporters.onnx_erfc import teach_erfc
 
@@ -92,11 +92,7 @@ class _Reader:
 ONNX = Exporter(
     "onnx",
     file="model.onnx",
-    precisions={
-        FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01),
-        FLOAT16: Limits(2e-2, same_label=0.99, accuracy_drop=0.01),
-        INT8: Limits(None, same_label=0.95, accuracy_drop=0.01),
-    },
+    precisions=USUAL_LIMITS,
     write=write,
     runtime="autotl.exporters.runtimes.onnx",
     runtime_packages={"onnxruntime": "onnxruntime"},

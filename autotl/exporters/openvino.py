@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from autotl.exporters.contract import FLOAT16, FLOAT32, Export, Exporter, Limits
+from autotl.exporters.contract import FLOAT16, FLOAT32, USUAL_LIMITS, Export, Exporter
 from autotl.exporters.conversion import PROBABILITIES, convert, scratch_beside
 
 
@@ -23,10 +23,7 @@ def write(export: Export) -> None:
 OPENVINO = Exporter(
     "openvino",
     file="model.xml",
-    precisions={
-        FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01),
-        FLOAT16: Limits(2e-2, same_label=0.99, accuracy_drop=0.01),
-    },
+    precisions={FLOAT32: USUAL_LIMITS[FLOAT32], FLOAT16: USUAL_LIMITS[FLOAT16]},
     write=write,
     runtime="autotl.exporters.runtimes.openvino",
     runtime_packages={"openvino": "openvino"},

@@ -1,6 +1,6 @@
 """SavedModel: what TensorFlow Serving and everything else around TensorFlow reads."""
 
-from autotl.exporters.contract import FLOAT32, Export, Exporter, Limits
+from autotl.exporters.contract import FLOAT32, USUAL_LIMITS, Export, Exporter
 from autotl.exporters.conversion import convert
 
 
@@ -16,7 +16,7 @@ def write(export: Export) -> None:
 SAVED_MODEL = Exporter(
     "saved_model",
     file="saved_model",
-    precisions={FLOAT32: Limits(1e-4, same_label=1.0, accuracy_drop=0.01)},
+    precisions={FLOAT32: USUAL_LIMITS[FLOAT32]},
     write=write,
     runtime="autotl.exporters.runtimes.saved_model",
     runtime_packages={"tensorflow": "tensorflow"},
