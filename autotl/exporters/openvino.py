@@ -27,7 +27,7 @@ OPENVINO = Exporter(
     write=write,
     runtime="autotl.exporters.runtimes.openvino",
     runtime_packages={"openvino": "openvino"},
-    writer_packages={"openvino": "openvino"},
+    writer_packages={"openvino": "openvino", "scipy": "scipy"},  # which Keras imports to write it
     extra="autotl[openvino]",
     summary="OpenVINO, for Intel's processors and graphics.",
 )

@@ -66,9 +66,8 @@ def read_pareto(path: Path, on_event: OnEvent | None = None) -> dict[str, Any]:
     """
     run = open_run(path)
     events = read_events(run)
-    trials, prices = _complete(run, events), _prices(run, events)
-    if on_event is not None:
-        prices = _measure(run, trials, prices, on_event)
+    trials = _complete(run, events)
+    prices = _prices(run, events) if on_event is None else _measure(run, trials, events, on_event)
     contenders = {trial["number"]: _contender(trial, prices) for trial in trials}
     front = [
         trial for trial in trials if not any(other.beats(contenders[trial["number"]]) for other in contenders.values())
@@ -115,7 +114,7 @@ def pick(path: Path, how: str, on_event: OnEvent) -> int:
     good = [trial for trial in trials if _accuracy(trial) >= least]
     prices = _prices(run, events)
     if len({_network(trial) for trial in good}) > 1:
-        prices = _measure(run, good, prices, on_event)
+        prices = _measure(run, good, events, on_event)
     axis = "milliseconds" if found.group(1) == "fastest" else "bytes"
 
     def price(trial: Mapping[str, Any]) -> tuple[float, float, tuple[float, int]]:
@@ -125,13 +124,19 @@ def pick(path: Path, how: str, on_event: OnEvent) -> int:
     return int(min(good, key=price)["number"])
 
 
-def _measure(run: Run, trials: Sequence[Mapping[str, Any]], prices: ModelBudget, on_event: OnEvent) -> ModelBudget:
+def _measure(
+    run: Run, trials: Sequence[Mapping[str, Any]], events: Sequence[Mapping[str, Any]], on_event: OnEvent
+) -> ModelBudget:
     """Measure the networks of trials that have no figures, and write these into the log of the finished run.
+
+    So is the delivered model's: what it took on another occasion is not compared with what others take now.
 
     Raises:
         UsageError: the run is not finished: its log is still the search's.
         AutotlError: a network cannot be measured.
     """
+    prices = ModelBudget()
+    recall(prices, events)
     missing = sorted({_network(trial) for trial in trials} - set(prices.measured))
     if not missing:
         return prices

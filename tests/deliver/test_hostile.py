@@ -63,7 +63,12 @@ def test_any_value_in_any_place_of_the_description(model_folder, value, data):
     place[key] = value
     path.write_text(json.dumps(described))
     try:
-        explained(model_folder, trust=data.draw(st.booleans()))
+        is_refused = explained(model_folder, trust=data.draw(st.booleans()))
+        if not is_refused:  # then what was read is what a command may rely on
+            opened = open_artefact(model_folder, trust=True)
+            assert opened.model_path == model_folder / "model.keras"  # no name in the description leads elsewhere
+            assert len(opened.class_names) >= 2 and all(isinstance(name, str) for name in opened.class_names)
+            assert isinstance(opened.image_size, int) and opened.image_size >= 1
     finally:
         path.write_text(intact)
 
