@@ -97,7 +97,7 @@ def reliability(record: RunRecord) -> str | None:
                 axes.plot([], [], "o", color=colour, markersize=6, label=label)  # dots of one size for the legend
         axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="mean confidence", ylabel="share that is right")
         axes.set_aspect("equal")
-        axes.legend(frameon=False, loc="upper left", fontsize=9)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
 
     return _svg(draw, 4.2, "Accuracy by confidence on the test images", _SQUARE_WIDTH_INCHES)
 
