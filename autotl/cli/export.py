@@ -1,6 +1,8 @@
 """`autotl export`."""
 
-from collections.abc import Mapping
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +16,7 @@ from autotl.errors import ParityError
 if TYPE_CHECKING:
     from rich.console import Console
 
-REJECTED, FAILED = "rejected", "failed"  # states of api.export
+OK, REJECTED, FAILED = "ok", "rejected", "failed"  # states of api.export
 
 
 @click.command()
@@ -28,10 +30,9 @@ REJECTED, FAILED = "rejected", "failed"  # states of api.export
     help="keras, saved_model, onnx, litert, openvino, those of plugins, or all. May be given several times.",
 )
 @click.option(
-    "--precision",
-    type=click.Choice(["float32", "float16", "int8"]),
-    help="Of the formats that name none.  [default: each one's own]",
-)
+    "--precision", metavar="NAME",
+    help="float32, float16 or int8, of the formats that name none.  [default: each one's own]",
+)  # fmt: skip
 @click.option("--trial", type=click.IntRange(min=1), help="Of the run MODEL: this finished trial, fitted once more.")
 @click.option("--pick", metavar="RULE", help="The same by a rule: fastest-within 1pp, smallest-within 2pp or best.")
 @click.option("--out", metavar="DIR", help="Where the folders go.  [default: export/ beside the model folder]")
@@ -74,7 +75,7 @@ def export(
     if trial is not None or pick is not None:
         with open_view(is_quiet=as_json, metric=None) as on_event:
             model = str(api.refit(model, trial, pick=pick, cache_dir=cache_dir, on_event=on_event))
-    with muted_libraries(not is_verbose()):
+    with muted_libraries(not is_verbose()), _signals_as_interrupts():
         result = api.export(
             model,
             formats,
@@ -88,6 +89,19 @@ def export(
         )
     emit(result, as_json, lambda console: _render(console, result))
     return _exit_code(result)
+
+
+@contextlib.contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a terminal that is closed, do what Ctrl-C does: nothing is left behind."""
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _exit_code(result: Mapping[str, Any]) -> int:

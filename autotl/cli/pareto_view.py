@@ -4,15 +4,14 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from autotl.cli.export import OK, REJECTED
 from autotl.cli.output import make_table
 from autotl.cli.words import brief
+from autotl.errors import AutotlError, ParityError
 from autotl.references import short_name
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-BROKEN_EXIT_CODE = 1
-REJECTED_EXIT_CODE = 5
 
 
 def pareto_table(found: Mapping[str, Any]) -> "Table":
@@ -64,13 +63,13 @@ def budget_lines(result: Mapping[str, Any]) -> list[str]:
 def broken_promise(result: Mapping[str, Any]) -> tuple[str, int] | None:
     """What a finished search was asked for and did not come to, in words, and the exit code for it."""
     export = result.get("export")
-    if export is not None and export["state"] != "ok":
-        code = REJECTED_EXIT_CODE if export["state"] == "rejected" else BROKEN_EXIT_CODE
+    if export is not None and export["state"] != OK:
+        code = (ParityError if export["state"] == REJECTED else AutotlError).exit_code
         return f"the model could not be deployed as {export['format']}: {export['problem']}", code
     broken = [name for name in ("latency", "size") if not result.get("budgets", {}).get(name, {"holds": True})["holds"]]
     if not broken:
         return None
-    return f"the delivered model was measured to break its budget of {' and '.join(broken)}", BROKEN_EXIT_CODE
+    return f"the delivered model was measured to break its budget of {' and '.join(broken)}", AutotlError.exit_code
 
 
 def _milliseconds(value: float | None) -> str:

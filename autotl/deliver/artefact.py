@@ -27,7 +27,7 @@ from autotl.deliver.description import (
     complete_description,
     read_description,
 )
-from autotl.deliver.trust import REJECTED_SUFFIX, check_file, hash_model, refuse_changed, refuse_foreign
+from autotl.deliver.trust import REJECTED_SUFFIX, check_file, digest_of, hash_model, refuse_changed, refuse_foreign
 from autotl.entry_points import import_layers
 from autotl.errors import AutotlError, UsageError
 
@@ -44,6 +44,7 @@ class Artefact:
     class_names: tuple[str, ...]
     image_size: int
     description: Mapping[str, Any]  # autotl.json as it is
+    digest: str  # of the model as it lies there, which is another one than is recorded where that was accepted
     format: str = KERAS
     precision: str = "float32"
     file: str = MODEL_FILE
@@ -148,7 +149,7 @@ def open_artefact(path: Path | str, trust: bool = False) -> Artefact:
         refuse_changed(folder, found, description["model"])
     precision = description.get("precision", "float32")
     names, size = tuple(description["class_names"]), description["image_size"]
-    return Artefact(folder, names, size, description, format_name, precision, file)
+    return Artefact(folder, names, size, description, digest_of(found), format_name, precision, file)
 
 
 def load_model(artefact: Artefact) -> Any:

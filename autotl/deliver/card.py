@@ -30,7 +30,9 @@ def render_card(description: Mapping[str, Any]) -> str:
 
     # Markdown, not HTML: escaping is by the filters below, each value by the one of its place.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    environment.filters.update(md=escape_markdown, yaml=_yaml, percent=_percent, number=_number)
+    environment.filters.update(
+        md=escape_markdown, code=_code, yaml=_yaml, count=_count, percent=_percent, number=_number
+    )
     template = environment.from_string(files("autotl.deliver").joinpath("card.md.j2").read_text(encoding="utf-8"))
     licence = description["backbone"]["weights"].get("licence")
     on_hub = str(licence).lower() if str(licence).lower() in _HUB_LICENCES else None
@@ -59,6 +61,11 @@ def escape_markdown(value: object) -> str:
     return _MARKUP.sub(r"\\\1", text)
 
 
+def _code(value: object) -> str:
+    """Text between backticks, which nothing escapes."""
+    return _one_line(value).replace("`", "'")
+
+
 def _one_line(value: object) -> str:
     printable = "".join(character if character.isprintable() else " " for character in str(value))
     return " ".join(printable.split())
@@ -81,16 +88,22 @@ def _end_of(path: str) -> str:
 
 
 def _yaml(value: object) -> str:
-    """A JSON text is a YAML text."""
-    return json.dumps(value if value is None else _one_line(value), ensure_ascii=False)
+    """A JSON text is a YAML text, and a number is one."""
+    return json.dumps(
+        value if value is None or isinstance(value, int | float) else _one_line(value), ensure_ascii=False
+    )
+
+
+def _count(value: int) -> str:
+    return f"{value:d}"
 
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _weak_classes(per_class: list[dict[str, Any]], limit: int = 5) -> list[dict[str, Any]]:

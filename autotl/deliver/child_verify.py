@@ -1,11 +1,15 @@
 """Runs an exported model by the script beside it, as somebody would who has nothing else: started as a file.
 
-It imports nothing of autotl, and libraries that the model should not need are hidden before anything is loaded.
+It imports nothing of autotl, and libraries that the model should not need are hidden before anything is loaded. It ends
+when its standard input does, since its parent is gone then (`child.end_with_parent`).
 """
 
 import importlib.util
 import json
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,21 +39,30 @@ def main(job_path: str) -> None:
     """Does a job.
 
     Args:
-        job_path: JSON: `folder` of the model, `hidden` import names, `images` and `validation` (`.npy`, uint8
+        job_path: JSON: `script` of the model, `hidden` import names, `images` and, or null, `validation` (`.npy`, uint8
             `[n, S, S, 3]`), `batch_sizes`, `answers`: the folder to write `batch-N.npy`, `validation.npy` and
             `latency.json` to.
     """
+    threading.Thread(target=end_with_parent, daemon=True).start()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     hidden = frozenset(job["hidden"])
     sys.meta_path[:] = [Hiding(finder, hidden) for finder in sys.meta_path]
-    folder, answers = Path(job["folder"]), Path(job["answers"])
-    predict = load_script(folder / "predict.py").load(folder)
+    script, answers = Path(job["script"]), Path(job["answers"])
+    predict = load_script(script).load(script.parent)
     images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
     for size in job["batch_sizes"]:
         np.save(answers / f"batch-{size}.npy", run(predict, images, size))
-    validation = np.load(job["validation"], mmap_mode="r", allow_pickle=False)
-    np.save(answers / "validation.npy", run(predict, validation, VALIDATION_BATCH))
+    if job["validation"] is not None:
+        validation = np.load(job["validation"], mmap_mode="r", allow_pickle=False)
+        np.save(answers / "validation.npy", run(predict, validation, VALIDATION_BATCH))
     (answers / "latency.json").write_text(json.dumps(measure(predict, images)), encoding="utf-8")
+
+
+def end_with_parent() -> None:
+    """Waits for the end of the standard input, and ends this process and its children with it."""
+    while os.read(0, 1):
+        pass
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def load_script(path: Path) -> Any:

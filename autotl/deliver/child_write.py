@@ -2,15 +2,14 @@
 
 import json
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from autotl.deliver.artefact import load_model, open_artefact
-from autotl.deliver.child import open_channel, tell
+from autotl.deliver.artefact import load_file, load_model, open_artefact
+from autotl.deliver.child import end_with_parent, open_channel, tell
 from autotl.deliver.predictor import BATCH_SIZE, keras_predictor
 from autotl.errors import AutotlError
 
@@ -22,17 +21,18 @@ def main(job_path: str) -> None:
     """Does a job, and tells of each format when it begins and how it ended.
 
     Args:
-        job_path: JSON: `model`: a model folder; `trust`; `images`, `validation`, `calibration`: paths of `.npy` with
+        job_path: JSON: of a model folder, its path `model` and `trust`, of a file that this machine has just written
+            its path `file` and `plugins` (see `load_file`); `images`, `validation`, `calibration`: paths of `.npy` with
             images uint8 `[n, S, S, 3]`, or null; `answers`: folder for what the model itself says of the first two;
             `targets`: [{index, format, precision, folder, metadata: {name: text}}].
     """
+    end_with_parent()
     channel = open_channel()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     try:
-        artefact = open_artefact(job["model"], trust=job["trust"])
+        given = _load(job)
         from autotl.exporters.float32 import as_float32
 
-        given = load_model(artefact)
         model = as_float32(given)
         _answer(model, job)
     except AutotlError as error:
@@ -42,6 +42,12 @@ def main(job_path: str) -> None:
     calibration = None if job["calibration"] is None else np.load(job["calibration"], allow_pickle=False)
     for target in job["targets"]:
         _write(channel, model, calibration, target)
+
+
+def _load(job: Mapping[str, Any]) -> Any:
+    if "file" in job:
+        return load_file(Path(job["file"]), job["plugins"])
+    return load_model(open_artefact(job["model"], trust=job["trust"]))
 
 
 def _answer(model: Any, job: Mapping[str, Any]) -> None:
@@ -57,6 +63,7 @@ def _answer(model: Any, job: Mapping[str, Any]) -> None:
 
 def _write(channel: TextIO, model: Any, calibration: Any, target: Mapping[str, Any]) -> None:
     from autotl.exporters.contract import INT8, Export
+    from autotl.exporters.conversion import explained
     from autotl.exporters.registry import load_exporter
 
     tell(channel, event="begin", index=target["index"])
@@ -65,14 +72,12 @@ def _write(channel: TextIO, model: Any, calibration: Any, target: Mapping[str, A
         exporter = load_exporter(target["format"])
         path, precision = Path(target["folder"]) / exporter.file, target["precision"]
         images = calibration if precision == INT8 else None
-        exporter.write(Export(model, path, precision, images, target["metadata"]))
+        with explained(exporter.file, precision):
+            exporter.write(Export(model, path, precision, images, target["metadata"]))
         if not path.exists():
             problem = f"An exporter writes {exporter.file}; {exporter.name} wrote nothing. Tell its author."
     except AutotlError as error:
         problem = str(error)
-    except Exception as error:  # a converter may raise anything, and the other formats go on
-        traceback.print_exc(file=sys.stderr)
-        problem = f"{type(error).__name__}: {error}"
     tell(channel, event="end", index=target["index"], problem=problem)
 
 

@@ -20,6 +20,10 @@ _VERSIONED = {"autotl": "autotl", "keras": "keras", "tensorflow": "tensorflow", 
 _MAX_DESCRIPTION_BYTES = 64 * 2**20
 _MAX_IMAGE_SIZE = 8192
 _MAX_DEPTH = 50
+_NUMBERS = (
+    ("temperature",), ("test", "n"), ("test", "accuracy"), ("validation", "n"), ("validation", "accuracy"),
+    ("latency", "p50_milliseconds"), ("latency", "p95_milliseconds"), ("parity", "max_difference"),
+)  # fmt: skip
 
 
 def complete_description(model_path: Path, description: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def complete_description(model_path: Path, description: Mapping[str, Any]) -> di
         "output": {"name": "probabilities", "dtype": "float32", "shape": [None, len(description["class_names"])]},
         "resize": dict(RESIZE_RULE),
         "licences": [of_weights],
-        "versions": {name: _version(distribution) for name, distribution in _VERSIONED.items()},
+        "versions": {name: installed_version(distribution) for name, distribution in _VERSIONED.items()},
         **description,
     }
 
@@ -86,6 +90,14 @@ def _check_description(description: Any) -> None:
     for key in ("format", "precision"):
         if not isinstance(description.get(key, ""), str):
             raise ValueError(f"{key} must be a text")
+    for key in ("test", "validation", "latency", "parity"):
+        if not isinstance(description.get(key), dict | None):
+            raise ValueError(f"{key} must be an object")
+    for *outer, name in _NUMBERS:
+        place = description if not outer else description.get(outer[0])
+        value = None if place is None else place.get(name)
+        if type(value) not in (int, float, type(None)):
+            raise ValueError(f"{'.'.join((*outer, name))} must be a number, not {value!r}")
     plugins = description.get("plugins", [])
     if not isinstance(plugins, list) or not all(
         isinstance(item, dict) and isinstance(item.get("distribution"), str) for item in plugins
@@ -106,7 +118,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"JSON has no {name}")
 
 
-def _version(distribution: str) -> str | None:
+def installed_version(distribution: str) -> str | None:
+    """Of a distribution; None where there is none."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

@@ -19,13 +19,14 @@ import numpy as np
 from autotl.data.store import Cache, default_cache
 from autotl.deliver.artefact import KERAS, Artefact, open_artefact, put_in_place
 from autotl.deliver.child_write import IMAGES_ANSWERS, VALIDATION_ANSWERS
+from autotl.deliver.description import DESCRIPTION_FILE
 from autotl.deliver.export_folder import (
-    check_description,
     complete_folder,
     describe_export,
     metadata_of,
     reject_folder,
-    write_script_files,
+    require_own_folder,
+    require_renderable,
 )
 from autotl.deliver.export_images import ExportImages, gather_images
 from autotl.deliver.export_targets import Target, choose_targets
@@ -34,6 +35,7 @@ from autotl.deliver.parity import Answers
 from autotl.deliver.verify import verify_model
 from autotl.errors import AutotlError, UsageError
 from autotl.exporters.contract import INT8
+from autotl.exporters.script import write_script
 
 OK, REJECTED, FAILED, UNVERIFIED = "ok", "rejected", "failed", "unverified"
 
@@ -77,9 +79,12 @@ def export_model(
             f"Exports are made of the model folder of a run; {artefact.folder} is an export in the format "
             f"{artefact.format}. Give the run, or its model folder."
         )
-    check_description(artefact)
+    require_renderable(artefact)
     targets, left_out = choose_targets(formats, precision, artefact.description["backbone"], verify)
     folder = _beside(artefact) if out is None else Path(out).expanduser()
+    for place in (folder / target.name for target in targets):
+        require_own_folder(place)
+        require_own_folder(_place(place, REJECTED))
     note = (lambda words: None) if on_progress is None else on_progress
     with _work_folder(folder) as work:
         note("finds the images of the model")
@@ -115,13 +120,12 @@ def _export(
     jobs = []
     for index, target in enumerate(targets):
         (work / target.name).mkdir()
-        metadata = metadata_of(artefact, descriptions[index])
+        metadata = metadata_of(descriptions[index])
         place = {"index": index, "format": target.exporter.name, "precision": target.precision}
         jobs.append({**place, "folder": str(work / target.name), "metadata": metadata})
     note("loads the model")
-    written = write_targets(
-        artefact, jobs, images, work, trust=trust, on_begin=lambda index: note(f"writes {targets[index].name}")
-    )
+    source = {"model": str(artefact.folder.absolute()), "trust": trust}
+    written = write_targets(source, jobs, images, work, lambda index: note(f"writes {targets[index].name}"))
     exports = []
     for index, target in enumerate(targets):
         if verify and written.problems[index] is None:
@@ -131,8 +135,9 @@ def _export(
         except AutotlError as error:  # what was written is not what may lie in a folder
             entry = _entry(target, str(error))
         if entry["state"] != FAILED:
-            put_in_place(work / target.name, out / target.name)
-            entry["folder"] = str(out / target.name)
+            folder = _place(out / target.name, entry["state"])
+            put_in_place(work / target.name, folder)
+            entry["folder"] = str(folder)
         exports.append(entry)
     return exports
 
@@ -151,7 +156,7 @@ def _finish(
     entry = _entry(target, problem)
     if problem is not None:
         return entry
-    write_script_files(artefact, target, folder)
+    write_script(target.exporter, folder, artefact.image_size)
     if images.chosen is None:
         size = complete_folder(folder, target, description, None, None)
         return {**entry, "state": UNVERIFIED, "file": target.exporter.file, "bytes": size}
@@ -173,6 +178,12 @@ def _entry(target: Target, problem: str | None) -> dict[str, Any]:
         "format": target.exporter.name, "precision": target.precision, "folder": None, "file": None, "bytes": None,
         "state": FAILED, "problem": problem, "parity": None, "latency": None,
     }  # fmt: skip
+
+
+def _place(folder: Path, state: str) -> Path:
+    """Where an export goes. A rejected one does not drive out an earlier one that can be used."""
+    has_usable = (folder / DESCRIPTION_FILE).is_file()
+    return folder.with_name(f"{folder.name}-{REJECTED}") if state == REJECTED and has_usable else folder
 
 
 def _beside(artefact: Artefact) -> Path:

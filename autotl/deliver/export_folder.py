@@ -1,24 +1,29 @@
 """The folder of an exported model: what is written around the model's own files, and what becomes of a rejected one."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from autotl.deliver.artefact import Artefact, labels_text, write_texts
+from autotl.deliver.artefact import LABELS_FILE, Artefact, labels_text, write_texts
+from autotl.deliver.description import DESCRIPTION_FILE, installed_version
 from autotl.deliver.export_targets import Target
 from autotl.deliver.trust import REJECTED_SUFFIX, digest_of, hash_model
-from autotl.errors import AutotlError
+from autotl.errors import AutotlError, UsageError
+from autotl.exporters.script import SCRIPT_FILE
 
 PARITY_FILE = "parity.json"
-SCRIPT_FILE = "predict.py"
 _OF_THE_KERAS_FILE = ("model", "parity", "latency", "ood")
+_EMBEDDED = (
+    "schema_version", "format", "precision", "class_names", "image_size", "input", "output", "resize", "versions",
+    "licences", "exported_from",
+)  # fmt: skip
 
 
-def check_description(artefact: Artefact) -> None:
-    """Insists that a model folder's description can be carried on; one from elsewhere may hold anything.
+def require_renderable(artefact: Artefact) -> None:
+    """Insists that a model folder's description can be written again, as JSON and as a card; it may hold anything.
 
     Raises:
         AutotlError: it cannot.
@@ -39,30 +44,55 @@ def describe_export(artefact: Artefact, target: Target) -> dict[str, Any]:
     """`autotl.json` of an exported model, without what only its files can tell."""
     kept = {key: value for key, value in artefact.description.items() if key not in _OF_THE_KERAS_FILE}
     packages = {*target.exporter.writer_packages.values(), *target.exporter.runtime_packages.values()}
-    versions = {name: found for name in sorted(packages) if (found := _version(name)) is not None}
+    versions = {name: found for name in sorted(packages) if (found := installed_version(name)) is not None}
     return {
         **kept,
         "format": target.exporter.name,
         "precision": target.precision,
         "exported": datetime.now(UTC).isoformat(timespec="seconds"),
         "runtime_packages": sorted(set(target.exporter.runtime_packages.values())),
-        "exported_from": artefact.description["model"]["sha256"],
+        "exported_from": artefact.digest,
         "versions": {**kept.get("versions", {}), **versions},
     }
 
 
-def metadata_of(artefact: Artefact, description: Mapping[str, Any]) -> dict[str, str]:
-    """What an exporter embeds in its file: names and texts."""
-    return {"autotl.json": json.dumps(description, indent=2), "labels.txt": labels_text(artefact.class_names)}
+def metadata_of(description: Mapping[str, Any]) -> dict[str, str]:
+    """What an exporter embeds in its file: what it takes to use the model and to know it again, and no tables.
+
+    Args:
+        description: as `autotl.json` has it; what it lacks is left out.
+
+    Returns:
+        Texts by name, of valid UTF-8 and without control characters: XML, say, cannot hold them.
+    """
+    kept = {key: description[key] for key in _EMBEDDED if key in description}
+    if "backbone" in description:
+        kept["backbone"] = {"name": description["backbone"].get("name")}
+    if "data" in description:
+        kept["data"] = {"fingerprint": description["data"]["fingerprint"]}
+    if "test" in description:
+        kept["test"] = {name: value for name, value in description["test"].items() if isinstance(value, int | float)}
+    text = json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+    return {DESCRIPTION_FILE: _plain(text), LABELS_FILE: _plain(labels_text(description["class_names"]))}
 
 
-def write_script_files(artefact: Artefact, target: Target, folder: Path) -> None:
-    """Writes the script that runs the model, and the labels that it reads."""
-    from autotl.exporters.script import write_script
+def _plain(text: str) -> str:
+    text = text.encode("utf-8", errors="replace").decode("utf-8")
+    return "".join(each if each == "\n" or unicodedata.category(each) != "Cc" else " " for each in text)
 
-    text = labels_text(artefact.class_names)
-    (folder / "labels.txt").write_text(text, encoding="utf-8", errors="replace")
-    write_script(target.exporter, folder, artefact.image_size)
+
+def require_own_folder(folder: Path) -> None:
+    """Insists that what an export would replace is an export too.
+
+    Raises:
+        UsageError: it is something else, and might be dear to somebody.
+    """
+    is_ours = any((folder / name).is_file() for name in (DESCRIPTION_FILE, PARITY_FILE))
+    if folder.exists() and not is_ours and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(
+            f"An export takes the place of an earlier one, and of nothing else; {folder} is none (it has neither "
+            f"{DESCRIPTION_FILE} nor {PARITY_FILE}). Move it away, or give another folder with --out."
+        )
 
 
 def complete_folder(
@@ -97,8 +127,7 @@ def reject_folder(
     """
     file = target.exporter.file
     size = sum((folder / name).stat().st_size for name in hash_model(folder, file))
-    for name in ("labels.txt", SCRIPT_FILE):
-        (folder / name).unlink(missing_ok=True)
+    (folder / SCRIPT_FILE).unlink()
     for path in list(folder.iterdir()):
         path.rename(path.with_name(f"{path.name}{REJECTED_SUFFIX}"))
     _write_parity(folder, target, parity, latency)
@@ -108,10 +137,3 @@ def reject_folder(
 def _write_parity(folder: Path, target: Target, parity: Mapping[str, Any], latency: Mapping[str, Any] | None) -> None:
     found = {"format": target.exporter.name, "precision": target.precision, **parity, "latency": latency}
     (folder / PARITY_FILE).write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None

@@ -1,6 +1,7 @@
 """The images that an export needs: some to compare models on, some to calibrate int8 with; laid down as files."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from autotl.data.arrays import release_pages
 from autotl.data.check import check_dataset
 from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
+from autotl.data.samples import resolve_dataset
 from autotl.data.store import Cache
 from autotl.deliver.artefact import Artefact
 from autotl.deliver.evaluate import class_indices
@@ -83,7 +85,7 @@ def _find_manifest(artefact: Artefact, dataset: str | None, cache: Cache) -> Man
         if _is_data_of(manifest, artefact):
             return manifest
     name = artefact.data.get("name")
-    if isinstance(name, str) and (name.startswith("sample:") or _exists(name)):
+    if isinstance(name, str) and _is_here(name, cache):
         manifest = _check(artefact, name, cache)
         if _is_data_of(manifest, artefact):
             return manifest
@@ -104,7 +106,7 @@ def _check(artefact: Artefact, dataset: str, cache: Cache) -> Manifest:
 
 def _manifests_above(folder: Path) -> Iterator[Manifest]:
     for parent in folder.resolve().parents[:_LEVELS_ABOVE]:
-        if (parent / "manifest.csv").is_file():
+        with suppress(DataError):  # it is not there, or somebody else's file of that name
             yield Manifest.read(parent / "manifest.csv")
 
 
@@ -112,11 +114,13 @@ def _is_data_of(manifest: Manifest, artefact: Artefact) -> bool:
     return manifest.fingerprint == artefact.data.get("fingerprint")
 
 
-def _exists(name: str) -> bool:
+def _is_here(name: str, cache: Cache) -> bool:
+    """Whether a data set is found by the name that a model's description has for it, which may be any text."""
     try:
-        return Path(name).exists()
-    except (OSError, ValueError):
+        resolve_dataset(name, cache)
+    except (DataError, OSError, ValueError):
         return False
+    return True
 
 
 def _rows(manifest: Manifest, split: str) -> NDArray[np.int64]:

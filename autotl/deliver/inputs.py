@@ -63,21 +63,23 @@ def read_batches(inputs: Sequence[Path | Listing], image_size: int) -> Iterator[
 def read_list(stream: Listing) -> Iterator[str]:
     """The paths of a list as they arrive: one a line, or separated by NUL where the list begins with such.
 
-    Which of the two it is, is seen from what arrives first, before anything is yielded. Lines may end in CR LF; empty
-    ones are left out. Bytes that are no UTF-8 stay what they are (surrogates), so every file can be named.
+    Which of the two it is, is seen from what arrives with the first of them. Lines may end in CR LF; empty ones are
+    left out. Bytes that are no UTF-8 stay what they are (surrogates), so every file can be named.
     """
     separator, rest = b"", b""
     while chunk := stream.read1(_CHUNK_BYTES):
         if not separator:
-            separator = b"\0" if b"\0" in chunk else b"\n"
-        *names, rest = (rest + chunk).split(separator)
-        yield from filter(None, (_path_of(name, separator) for name in names))
+            separator = next((each for each in (b"\0", b"\n") if each in chunk), b"")
+        rest += chunk
+        if separator:
+            *names, rest = rest.split(separator)
+            yield from filter(None, (_path_of(name, separator) for name in names))
         rest = rest[:_MAX_NAME_BYTES]
     yield from filter(None, [_path_of(rest, separator)])
 
 
 def _path_of(name: bytes, separator: bytes) -> str:
-    return os.fsdecode(name.removesuffix(b"\r") if separator == b"\n" else name)
+    return os.fsdecode(name if separator == b"\0" else name.removesuffix(b"\r"))
 
 
 def _read(inputs: Iterable[Path | Listing], image_size: int) -> Iterator[tuple[str, Content]]:

@@ -12,7 +12,6 @@ from typing import Any
 API_VERSION = 1
 GROUP = "autotl.exporters"
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
-PRECISIONS = (FLOAT32, FLOAT16, INT8)
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Export:
     calibration: Any = None
     """For int8: training images, uint8 `[n, S, S, 3]`, some of each class. `None` for other precisions."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """File names and texts to embed where the format can: `autotl.json`, `labels.txt`."""
+    """File names and texts to embed where the format can: `autotl.json` (what using the model takes), `labels.txt`.
+    They are valid UTF-8, without control characters but the ends of lines."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class Exporter:
     precisions: Mapping[str, Limits]
     """What it can write, the default first, with what is asked of each."""
     write: Callable[[Export], None]
-    """Writes `Export.path`, and what belongs beside it under the same stem. Raises an `AutotlError` when this network
-    cannot be converted."""
+    """Writes `Export.path`, and what belongs beside it under the same stem. What it raises is told as the reason why
+    this network cannot be converted: an `AutotlError` in its own words."""
     runtime: str
     """Module whose text, pasted into a script, runs the format: it imports nothing but the standard library, numpy and
     `runtime_packages`, and defines `load(folder: Path)`, which gives a function from uint8 `[b, S, S, 3]`, any b >= 1,
@@ -75,6 +75,4 @@ class Exporter:
     """What it takes to write it, besides autotl's own needs, in the same way."""
     extra: str | None = None
     """What installs both: "autotl[onnx]"."""
-    summary: str = ""
-    """What it is for, in one line."""
     api_version: int = API_VERSION

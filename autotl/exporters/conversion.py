@@ -1,4 +1,4 @@
-"""What all converted formats share: named ends, Keras's own `export`, and words for what it cannot convert."""
+"""What all converted formats share: named ends, Keras's own `export`, and words for what cannot be converted."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def convert(export: Export, path: Path, format_name: str, **options: Any) -> Non
         options: what its exporter for this format takes.
 
     Raises:
-        AutotlError: the network cannot be converted, or Keras does not run on TensorFlow.
+        AutotlError: Keras does not run on TensorFlow. Converters raise anything (`explained`).
     """
     import keras
 
@@ -37,7 +37,7 @@ def convert(export: Export, path: Path, format_name: str, **options: Any) -> Non
     named = keras.Model(image, {PROBABILITIES: export.model(image)})
     signature = [keras.InputSpec("uint8", image.shape, name=IMAGE)]  # the one for ONNX reads none off a new model
     inlined = nullcontext() if format_name == "tf_saved_model" else _inlined()
-    with explained(export.path.name, export.precision), inlined, _plain_constants(export.model):
+    with inlined, _plain_constants(export.model):
         named.export(str(path), format=format_name, verbose=False, input_signature=signature, **options)
 
 

@@ -15,5 +15,4 @@ KERAS = Exporter(
     write=write,
     runtime="autotl.exporters.runtimes.keras_file",
     runtime_packages={"keras": "keras", "tensorflow": "tensorflow"},
-    summary="Keras, to go on training or to run on TensorFlow, JAX or PyTorch.",
 )

@@ -13,9 +13,9 @@ def write(export: Export) -> None:
     convert(export, export.path, "litert", **_options(export))
     if export.precision == INT8:
         softmax_in_float(export.path)
-    with zipfile.ZipFile(export.path, "a") as archive:
+    with zipfile.ZipFile(export.path, "a") as archive:  # not deflated: readers of associated files refuse that
         for name, text in export.metadata.items():
-            archive.writestr(name, text.encode("utf-8", errors="replace"))
+            archive.writestr(name, text)
 
 
 def _options(export: Export) -> dict[str, Any]:
@@ -44,5 +44,4 @@ LITERT = Exporter(
     runtime_packages={"ai_edge_litert": "ai-edge-litert"},
     writer_packages={"tensorflow": "tensorflow"},
     extra="autotl[litert]",
-    summary="LiteRT (TensorFlow Lite), for phones and small devices.",
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from autotl.exporters.contract import FLOAT16, FLOAT32, USUAL_LIMITS, Export, Exporter
-from autotl.exporters.conversion import IMAGE, convert, explained, scratch_beside
+from autotl.exporters.conversion import IMAGE, convert, scratch_beside
 from autotl.exporters.onnx_erfc import teach_erfc
 
 OPSET = 17
@@ -18,12 +18,11 @@ def write(export: Export) -> None:
         path = folder / "float32.onnx"
         teach_erfc()
         convert(export, path, "onnx", opset_version=OPSET)
-        with explained(export.path.name, export.precision):
-            _check(path)
-            model = _in_precision(path, export)
-            for name, text in export.metadata.items():
-                model.metadata_props.add(key=name, value=text.encode("utf-8", errors="replace").decode("utf-8"))
-            onnx.save(model, export.path)
+        _check(path)
+        model = _in_precision(path, export)
+        for name, text in export.metadata.items():
+            model.metadata_props.add(key=name, value=text)
+        onnx.save(model, export.path)
 
 
 def _check(path: Path) -> None:
@@ -98,5 +97,4 @@ ONNX = Exporter(
     runtime_packages={"onnxruntime": "onnxruntime"},
     writer_packages={"tf2onnx": "tf2onnx", "onnx": "onnx", "onnxruntime": "onnxruntime"},
     extra="autotl[onnx]",
-    summary="ONNX, for ONNX Runtime and many other engines.",
 )

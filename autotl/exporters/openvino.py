@@ -29,5 +29,4 @@ OPENVINO = Exporter(
     runtime_packages={"openvino": "openvino"},
     writer_packages={"openvino": "openvino", "scipy": "scipy"},  # which Keras imports to write it
     extra="autotl[openvino]",
-    summary="OpenVINO, for Intel's processors and graphics.",
 )

@@ -10,7 +10,7 @@ def write(export: Export) -> None:
     extra = export.path / "assets.extra"
     extra.mkdir()
     for name, text in export.metadata.items():
-        (extra / name).write_text(text, encoding="utf-8", errors="replace")
+        (extra / name).write_text(text, encoding="utf-8")
 
 
 SAVED_MODEL = Exporter(
@@ -21,5 +21,4 @@ SAVED_MODEL = Exporter(
     runtime="autotl.exporters.runtimes.saved_model",
     runtime_packages={"tensorflow": "tensorflow"},
     writer_packages={"tensorflow": "tensorflow"},
-    summary="TensorFlow, for TensorFlow Serving.",
 )

@@ -1,6 +1,7 @@
 """What every generated `predict.py` does with its runtime. The text of this module is pasted: it needs no autotl."""
 
 import sys
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -11,17 +12,19 @@ from PIL import Image
 def read_image(path: Path, size: int) -> np.ndarray:  # as in training: upright, on white, large JPEGs reduced
     """The pixels of `autotl.data.decode.load_square`, uint8 `[size, size, 3]`, of any file but one of floats."""
     image: Image.Image = Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"))
+    if image.width * image.height > 100_000_000 or image.mode == "F":
+        raise ValueError("too large" if image.mode != "F" else "floating-point pixels are read by autotl predict only")
     image.draft(image.mode, (1024, 1024))
     image.load()
-    turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}.get(image.getexif().get(0x0112, 1))  # EXIF's number to Pillow's
-    assert image.mode != "F", "floating-point pixels are read by autotl predict only"
+    with suppress(Exception):  # EXIF is rarely there and often damaged; its number becomes Pillow's
+        turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}[image.getexif()[0x0112]]
+        image = image.transpose(Image.Transpose(turn))
     if image.mode.startswith("I"):
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 256).astype(np.uint8))
     if image.has_transparency_data:
         clear, image = image.convert("RGBA"), Image.new("RGB", image.size, "white")
         image.paste(clear, mask=clear.getchannel("A"))
-    image = image.convert("RGB") if turn is None else image.convert("RGB").transpose(Image.Transpose(turn))
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
 
 
 def cell(text: str) -> str:  # an apostrophe before what a spreadsheet would take for a formula
@@ -30,13 +33,17 @@ def cell(text: str) -> str:  # an apostrophe before what a spreadsheet would tak
 
 
 def main(load, folder: Path, size: int) -> None:
-    """Labels the images that the command line names, 32 at a time; what is no image is skipped, with a word."""
+    """Labels the images that the command line names, 32 at a time; what is no image is skipped, with a word.
+
+    Exits with 3 if nothing is an image.
+    """
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
         sys.exit(print(__doc__))
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     predict, labels = load(folder), (folder / "labels.txt").read_text("utf-8").split("\n")
     files = (file for arg in sys.argv[1:] for file in sorted(filter(Path.is_file, Path(arg).rglob("*"))) or [Path(arg)])
     print("path,label,probability")
+    labelled = 0
     while batch := list(islice(files, 32)):
         read = []
         for path in batch:
@@ -46,3 +53,5 @@ def main(load, folder: Path, size: int) -> None:
                 print(f"skipped {str(path)!r}: {error}", file=sys.stderr)
         for (path, _), row in zip(read, predict(np.stack([image for _, image in read])) if read else (), strict=True):
             print(f"{cell(str(path))},{cell(labels[row.argmax()])},{row.max():.6f}")
+        labelled += len(read)
+    sys.exit(0 if labelled else 3)

@@ -13,6 +13,7 @@ from autotl.backbones.hypermodel import WholeModel
 from autotl.errors import NoTrialError
 from autotl.execution.protocol import Job
 from autotl.search.context import Context, Plugins
+from autotl.search.frozen import plugins_of
 from autotl.search.model_budget import EVENT, Measured, ModelBudget, describe, recall
 from autotl.search.plan import NATIVE, allowed_backbones, concrete_size, stage_choices
 
@@ -98,6 +99,7 @@ def measure_job(context: Context, name: str, **fields: Any) -> Job:
     payload = {
         "deploy": context.request.deploy,
         "manifest": str(context.run.manifest_path),
+        "cache": {"root": str(context.cache.root), "max_bytes": context.cache.max_bytes},
         "folder": str(folder),
         "log_path": str(folder / "measure-log.txt"),
         **fields,
@@ -118,9 +120,9 @@ def _measure(context: Context, name: str, size: int) -> Measured | None:
     weights = "pretrained" if record.weights.is_pretrained and asked != ["random"] else "random"
     config = {"backbone": name, "image_size": size, "weights": weights}
     classes = len(context.manifest.classes)
-    (outcome,) = context.dispatcher.run_all(
-        [measure_job(context, f"measure-{name}-{size}", config=config, classes=classes)]
-    )
+    plugins = plugins_of(record, None)
+    job = measure_job(context, f"measure-{name}-{size}", config=config, classes=classes, plugins=plugins)
+    (outcome,) = context.dispatcher.run_all([job])
     result = outcome.result
     if result is None:
         message = getattr(outcome.failure, "message", "it cannot be measured")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,19 +20,22 @@ import pytest
 from PIL import Image
 
 from autotl.data.manifest import Manifest, Sample
+from autotl.deliver import child_verify
 from autotl.deliver.artefact import open_artefact, write_artefact
 from autotl.deliver.child import run_child
 from autotl.deliver.export import export_model
+from autotl.deliver.export_images import NO_IMAGES
 from autotl.deliver.export_targets import choose_targets
+from autotl.deliver.export_writing import write_targets
 from autotl.deliver.predictor import open_predictor
-from autotl.errors import AutotlError, UsageError
+from autotl.errors import AutotlError, PluginError, UsageError
 
 pytestmark = [pytest.mark.keras, pytest.mark.process]
 
 NAMES, SIZE = ("blue", "green", "red"), 16
 KERNEL = 3.0 * np.fliplr(np.eye(3))
 PLUGIN = """
-import json, os
+import json, os, signal
 from autotl.errors import AutotlError
 from autotl.exporters.contract import Exporter, Limits
 
@@ -46,6 +50,9 @@ def write_and_abort(export):
     os.write(2, b"about to die")
     os.abort()
 
+def write_for_ever(export):
+    signal.pause()
+
 def write_nothing(export):
     raise AutotlError("There are no words for this network.")
 
@@ -55,6 +62,7 @@ def exporter(name, write, runtime="fake_runtime", **more):
 
 PLAIN, WRONG = exporter("plain", write), exporter("wrong", write_wrong)
 CRASH, MUTE = exporter("crash", write_and_abort), exporter("mute", write_nothing)
+SLOW = exporter("slow", write_for_ever)
 GREEDY = exporter("greedy", write, "fake_greedy_runtime")
 ABSENT = exporter("absent", write, writer_packages={"no_such_package": "no-such"}, extra="fake-formats[absent]")
 """
@@ -83,7 +91,7 @@ def install_plugin(site):
     metadata = site / "fake_formats-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-formats\nVersion: 1.0\n")
-    names = ("plain", "wrong", "crash", "mute", "greedy", "absent")
+    names = ("plain", "wrong", "crash", "mute", "greedy", "slow", "absent")
     lines = [f"{name} = fake_formats:{name.upper()}" for name in names]
     (metadata / "entry_points.txt").write_text("\n".join(["[autotl.exporters]", *lines, ""]))
     (site / "fake_formats.py").write_text(PLUGIN)
@@ -130,13 +138,19 @@ def place(tmp_path_factory):
     write_run(folder / "run")
     environment = {**os.environ, "PYTHONPATH": str(folder / "site"), "AUTOTL_CACHE_DIR": str(folder / "cache")}
 
-    def export(*arguments):
+    def start(*arguments):
         command = [sys.executable, "-m", "autotl", "export", str(folder / "run"), *map(str, arguments), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
-        assert done.stdout, done.stderr
-        return SimpleNamespace(code=done.returncode, result=json.loads(done.stdout), stderr=done.stderr)
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder
+        )
 
-    return SimpleNamespace(folder=folder, run=folder / "run", site=folder / "site", export=export)
+    def export(*arguments):
+        process = start(*arguments)
+        out, err = process.communicate()
+        assert out, err
+        return SimpleNamespace(code=process.returncode, result=json.loads(out), stderr=err)
+
+    return SimpleNamespace(folder=folder, run=folder / "run", site=folder / "site", start=start, export=export)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +179,8 @@ def test_what_becomes_of_one_format_changes_nothing_for_the_others(exported):
 
 def test_a_converter_that_crashes_is_told_with_its_last_words(exported):
     problem = entry(exported, "crash")["problem"]
-    assert "the converter crashed" in problem and "SIGABRT" in problem and "about to die" in problem
+    assert "the converter did not finish" in problem and "SIGABRT" in problem and "about to die" in problem
+    assert problem.endswith("Choose another format or precision.")
     assert problem in exported.stderr
     assert entry(exported, "mute")["problem"] == "There are no words for this network."
 
@@ -258,11 +273,20 @@ def test_an_exported_folder_is_not_exported_again(exported, place, plugin):
 
 def test_an_export_takes_the_place_of_an_earlier_one_and_needs_no_images_unverified(place, tmp_path):
     (tmp_path / "plain-float32").mkdir()
-    (tmp_path / "plain-float32" / "left over").write_text("")
+    for name in ("left over", "parity.json"):
+        (tmp_path / "plain-float32" / name).write_text("")
     found = place.export("--format", "plain", "--no-verify", "--out", tmp_path)
     assert (found.code, entry(found, "plain")["state"], entry(found, "plain")["parity"]) == (0, "unverified", None)
     assert "left over" not in {path.name for path in (tmp_path / "plain-float32").iterdir()}
     assert "was not checked" in (tmp_path / "plain-float32" / "MODEL_CARD.md").read_text()
+
+
+def test_what_is_no_export_is_not_replaced(place, plugin, tmp_path):
+    (tmp_path / "out" / "plain-float32").mkdir(parents=True)
+    (tmp_path / "out" / "plain-float32" / "thesis.txt").write_text("dear")
+    with pytest.raises(UsageError, match=r"plain-float32 is none .* another folder with --out"):
+        export_model(place.run, ["plain"], out=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["plain-float32", "thesis.txt"]
 
 
 def test_a_format_whose_packages_are_missing_is_refused_before_any_work(place, plugin, tmp_path):
@@ -292,21 +316,88 @@ def test_a_model_whose_images_are_nowhere_says_what_to_do_and_leaves_nothing(pla
     assert list((tmp_path / "export").iterdir()) == []
 
 
-def test_whatever_ends_the_parent_ends_the_child_at_once(tmp_path):
-    told = []
+CHILDREN = """
+import json, os, signal, subprocess, sys
+from autotl.deliver.child import end_with_parent
+end_with_parent()
+beside = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+print("noise")
+print(json.dumps({"pids": [os.getpid(), beside.pid]}), flush=True)
+signal.pause()
+"""
+
+
+def test_what_ends_the_waiting_ends_the_child_and_its_children_at_once(tmp_path):
+    found = []
 
     def stop(message):
-        told.append(message)
+        found.extend(map(psutil.Process, message["pids"]))
         raise KeyboardInterrupt
 
-    code = (
-        "import json, os, signal; print('noise'); print(json.dumps({'pid': os.getpid()}), flush=True); signal.pause()"
-    )
     with pytest.raises(KeyboardInterrupt):
-        run_child(["-c", code], tmp_path / "log", stop)
-    assert not psutil.pid_exists(told[0]["pid"])
+        run_child(["-c", CHILDREN], tmp_path / "log", stop, 60.0)
+    assert psutil.wait_procs(found, timeout=20)[1] == []
+
+
+def test_a_child_that_takes_too_long_is_ended_with_its_children_and_that_is_said(tmp_path):
+    found = []
+    ending = run_child(
+        ["-c", CHILDREN], tmp_path / "log", lambda message: found.extend(map(psutil.Process, message["pids"])), 3.0
+    )
+    assert ending.words == "was ended since it was not done after 3 s"
+    assert psutil.wait_procs(found, timeout=20)[1] == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130)])
+def test_no_child_outlives_an_export_that_is_ended(place, tmp_path, number, code):
+    with place.start("--format", "slow", "--out", tmp_path / "out") as process:
+        assert any(line.startswith("writes slow-float32") for line in process.stderr)  # waits until it does
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(number)
+        assert psutil.wait_procs(children, timeout=20)[1] == []
+        assert process.wait() == code
+    assert number == signal.SIGKILL or list((tmp_path / "out").iterdir()) == []
+
+
+SLEEPING_SCRIPT = """
+import signal, sys
+def load(folder):
+    print("loads", file=sys.stderr, flush=True)
+    signal.pause()
+"""
+
+
+def test_the_check_of_a_model_ends_with_its_parent(tmp_path):
+    (tmp_path / "predict.py").write_text(SLEEPING_SCRIPT)
+    (tmp_path / "job.json").write_text(
+        json.dumps({"script": str(tmp_path / "predict.py"), "hidden": [], "answers": str(tmp_path)})
+    )
+    command = [sys.executable, child_verify.__file__, tmp_path / "job.json"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stderr.readline() == b"loads\n"
+        process.stdin.close()
+        assert process.wait(timeout=20) == -signal.SIGKILL
 
 
 def test_a_child_that_fails_is_told_by_the_last_line_of_its_log(tmp_path):
-    ending = run_child(["-c", "raise ValueError('not today')"], tmp_path / "log", lambda message: None)
+    ending = run_child(["-c", "raise ValueError('not today')"], tmp_path / "log", lambda message: None, 60.0)
     assert ending.words == "ended with exit code 1; its last words: ValueError: not today"
+
+
+def test_a_child_that_ends_before_the_first_format_is_told_by_its_last_words(tmp_path):
+    job = {"file": str(tmp_path / "no.keras"), "plugins": [{"distribution": "gone-nets", "version": "1"}]}
+    with pytest.raises(PluginError, match="pip install gone-nets"):
+        write_targets(job, [{"index": 0}], NO_IMAGES, tmp_path, lambda index: None)
+    with pytest.raises(AutotlError, match=r"that one ended with exit code 1; its last words: KeyError: 'plugins'"):
+        write_targets({"file": "x.keras"}, [{"index": 0}], NO_IMAGES, tmp_path, lambda index: None)
+
+
+def test_a_rejected_export_leaves_an_earlier_one_that_can_be_used(exported, place, tmp_path):
+    shutil.copytree(place.run / "export" / "plain-float32", tmp_path / "wrong-float32")
+    found = place.export("--format", "wrong", "--out", tmp_path)
+    assert entry(found, "wrong")["folder"] == str(tmp_path / "wrong-float32-rejected")
+    assert (tmp_path / "wrong-float32" / "model.plain").exists()
+    assert {path.name for path in (tmp_path / "wrong-float32-rejected").iterdir()} == {
+        "model.wrong.rejected", "parity.json",
+    }  # fmt: skip

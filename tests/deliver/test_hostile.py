@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autotl.deliver.artefact import load_model, open_artefact, write_artefact
-from autotl.deliver.export_folder import check_description
+from autotl.deliver.export_folder import require_renderable
 from autotl.deliver.export_targets import choose_targets
 from autotl.deliver.trust import hash_model
 from autotl.errors import AutotlError
@@ -31,7 +31,7 @@ SAME_FOLDER = settings(max_examples=60, deadline=None, suppress_health_check=[He
 def all_that_is_read(folder, trust=False):
     """Everything that a command reads of a model folder before it loads Keras."""
     artefact = open_artefact(folder, trust=trust)
-    check_description(artefact)
+    require_renderable(artefact)
     choose_targets(["keras"], None, artefact.description["backbone"], verify=False)
 
 
