@@ -27,6 +27,7 @@ ARROWS = {
     "execution": {"runs", "entry_points"},
     "learn": {"backbones", "heads", "data"},
     "search": {"execution", "runs", "space", "data", "backbones", "heads", "entry_points"},
+    "studies": {"search", "execution", "runs", "data", "backbones"},
     "deliver": {"learn", "backbones", "exporters", "data", "runs", "entry_points"},
     "report": {"runs", "data", "references"},
     "conformance": {"backbones", "heads", "space", "entry_points"},
@@ -35,6 +36,7 @@ ARROWS = {
     "authoring": set(),
     "api": {
         "search",
+        "studies",
         "deliver",
         "report",
         "runs",

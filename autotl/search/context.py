@@ -1,11 +1,10 @@
 """What all steps of one search share: the run, its request, the data, the slots, the clock and the ledger."""
 
-import math
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from time import monotonic, time
 from typing import Any
 
@@ -15,26 +14,19 @@ from autotl.data.store import Cache
 from autotl.execution.protocol import Job
 from autotl.heads.contract import Head
 from autotl.runs.directory import Run
-from autotl.runs.events import append_event
-from autotl.runs.files import write_json
-from autotl.search.affinity import needs_of
+from autotl.search.asking import make_job, run_known, write_down
 from autotl.search.costs import Costs
 from autotl.search.dispatch import Dispatcher, Outcome
 from autotl.search.forecast import Forecast
+from autotl.search.journal import Journal
 from autotl.search.model_budget import ModelBudget
-from autotl.search.past import BEGUN, RESUMED, Past, digest_of
+from autotl.search.past import BEGUN, RESUMED, Past
 from autotl.search.request import SearchRequest
 from autotl.search.stopping import Stopping
 from autotl.space.schema import SearchSpace, Stage
 
 OnEvent = Callable[[dict[str, Any]], None]
 FEW_IMAGES = 2000  # for training and validation together; a fifth of them tells apart differences of 6 points
-TRIAL_TARGET = "autotl.learn.jobs:run_job"
-NOT_DESCRIBED = (
-    "number", "config", "manifest", "dataset", "cache", "metric", "folder", "log_path", "earlier", "shares_stores",
-)  # fmt: skip
-REPORT_SECONDS = 1.0  # from one report of a job in the log to the next, at least
-PULSE_SECONDS = 60.0  # from one sign of life in the log to the next
 
 
 @dataclass(frozen=True)
@@ -65,9 +57,13 @@ class Context:
     number: int = 0
     past: Past = field(default_factory=Past)
     stopping: Stopping = field(default_factory=Stopping)
-    logged_at: dict[str, float] = field(default_factory=dict)  # the last report of a job, and the last sign of life
     shares_stores: bool = False  # with other searches of the same images
     outer: tuple[str, ...] = ()  # test predictions of searches on other parts, in the place of a test split
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The run's event log."""
+        return Journal(self.run)
 
     @property
     def backbones(self) -> Mapping[str, Backbone]:
@@ -101,7 +97,7 @@ class Context:
 
     def log(self, kind: str, **fields: Any) -> None:
         """To the run's event log."""
-        append_event(self.run, kind, **fields)
+        self.journal.log(kind, **fields)
 
     def seed_for(self, purpose: str) -> int:
         """A seed of its own for every purpose, fixed by the request's."""
@@ -119,8 +115,7 @@ class Context:
         Raises:
             KeyboardInterrupt: somebody does.
         """
-        if self._is_due("alive", PULSE_SECONDS):
-            self.log("alive")
+        self.journal.note_life()
         self.stopping.look()
 
     def begin(self, name: str, detail: str, **fields: Any) -> None:
@@ -133,50 +128,14 @@ class Context:
         self.log("eta", seconds=round(seconds, 1))
         self.tell("eta", seconds=seconds)
 
-    def note_report(self, job: Job, step: int, value: float) -> None:
-        """A job told its score; the log has one a second at most."""
-        if self._is_due(job.id, REPORT_SECONDS):
-            self.log("report", job=job.id, step=step, value=value)
-
-    def _is_due(self, what: str, seconds: float) -> bool:
-        now = monotonic()
-        is_due = now - self.logged_at.get(what, -math.inf) >= seconds
-        if is_due:
-            self.logged_at[what] = now
-        return is_due
-
     def job(self, number: int, kind: str, config: dict[str, Any], seed: int, **fields: Any) -> Job:
         """A job for the trial of that number, in a folder that no attempt has used before. It is not sent yet."""
-        before = self.run.attempts(number)
-        attempt = max(before, default=0) + 1
-        folder = self.run.attempt_dir(number, attempt)
-        payload = {
-            "kind": kind,
-            "number": number,
-            "config": config,
-            "manifest": str(self.run.manifest_path),
-            "dataset": self.manifest.root,
-            "cache": {"root": str(self.cache.root), "max_bytes": self.cache.max_bytes},
-            "seed": seed,
-            "metric": self.request.metric,
-            "folder": str(folder),
-            "log_path": str(folder / "log.txt"),
-            "earlier": [str(self.run.attempt_dir(number, earlier)) for earlier in before],
-            "shares_stores": self.shares_stores,
-            **fields,
-        }
-        return Job(f"{kind}-{number}", attempt, TRIAL_TARGET, payload, needs_of(payload))
+        fields = {"metric": self.request.metric, "shares_stores": self.shares_stores, **fields}
+        return make_job(self.run, self.manifest, self.cache, number, kind, config, seed, **fields)
 
     def prepare(self, job: Job) -> Job:
         """Make the folder of a job, and write down what it is to do."""
-        what = job.payload
-        Path(what["folder"]).mkdir(parents=True, exist_ok=True)
-        described = {name: value for name, value in what.items() if name not in NOT_DESCRIBED}
-        write_json(self.run.trial_dir(what["number"]) / "config.json", {**described, **what["config"]})
-        stage = what.get("stage", what["kind"])
-        fields = {"number": what["number"], "attempt": job.attempt, "stage": stage, "digest": digest_of(job)}
-        self.log("asked", job=job.id, **fields)
-        return job
+        return write_down(self.journal, job)
 
     def run_jobs(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Run jobs that are no trials of a study; those that an earlier driver has run to their end are not repeated.
@@ -186,13 +145,10 @@ class Context:
         """
 
         def on_report(job: Job, step: int, value: float) -> bool:
-            self.note_report(job, step, value)
+            self.journal.note_report(job, step, value)
             return False
 
-        known = {job.id: outcome for job in jobs if (outcome := self.past.outcome(job)) is not None}
-        sent = [self.prepare(job) for job in jobs if job.id not in known]
-        ended = {outcome.job.id: outcome for outcome in self.dispatcher.run_all(sent, on_report)}
-        return [{**known, **ended}[job.id] for job in jobs]
+        return run_known(jobs, self.past, self.prepare, self.dispatcher, on_report)
 
     def trial_job(
         self,

@@ -1,6 +1,6 @@
 """A search from its request to its result, and a stopped one from its directory to its result."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -57,15 +57,17 @@ def run_search(request: SearchRequest, on_event: OnEvent) -> dict[str, Any]:
     space, backbones = open_space(request, request.space, on_event)
     plugins, cache = Plugins(backbones, resolve_heads(space)), cache_of(request)
     stopping = Stopping()
-    with stopping.listening(), equipped(request, stopping) as executor:
-        checked = _check_data(request, image_sizes(space.stages[0], backbones), cache, executor, on_event, stopping)
+    with stopping.listening(), equipped(request.executor, slots_of(request), stopping) as executor:
+        follow = follow_data(executor, on_event, stopping)
+        sizes = image_sizes(space.stages[0], backbones)
+        checked = check_data(request.dataset, request.seed, sizes, cache, on_event, follow)
         if request.cv_test is not None:
             check_no_test(checked.report, request.cv_test)
         run = _new_run(request, checked)
         freeze(run, plugins.backbones, plugins.heads)
-        with lock_run(run), _resumable(run):
+        with lock_run(run), resumable(resume_command(run)):
             stopping.path = run.stop_path
-            dispatcher = _make_dispatcher(run, Past(), cache, executor)
+            dispatcher = make_dispatcher(run, Past(), cache, executor)
             manifest = checked.manifest
             context = Context(
                 request, suit_data(space, manifest), plugins, manifest, cache, run, dispatcher, on_event, started,
@@ -93,7 +95,7 @@ def resume_search(
     if run.result_path.exists():
         return dict(read_json(run.result_path))
     stopping = Stopping(run.stop_path, finishes=finishes)
-    with stopping.listening(), lock_run(run), _resumable(run):
+    with stopping.listening(), lock_run(run), resumable(resume_command(run)):
         if not run.manifest_path.exists():
             raise UsageError(
                 f"A search is gone on with from its first job on; that in {run.path} was killed before. Remove the "
@@ -107,11 +109,13 @@ def resume_search(
             check_same_space(past.space, file)
         space, backbones = open_space(request, str(run.space_path), on_event, thaw(run))
         plugins, cache = Plugins(backbones, resolve_heads(space)), cache_of(request)
-        with equipped(request, stopping) as executor:
+        with equipped(request.executor, slots_of(request), stopping) as executor:
             on_event({"event": "phase", "phase": "data", "detail": f"going on with {run.path}, on the same images"})
             manifest = Manifest.read(run.manifest_path)
-            check_same_images(manifest, request, cache, _follow_data(executor, on_event, stopping))
-            dispatcher = _make_dispatcher(run, past, cache, executor)
+            follow = follow_data(executor, on_event, stopping)
+            find = partial(check_dataset, request.dataset, seed=request.seed, cache=cache, on_progress=follow)
+            check_same_images(manifest, lambda: find().manifest, same_split=request.cv_test is None)
+            dispatcher = make_dispatcher(run, past, cache, executor)
             context = Context(
                 request, suit_data(space, manifest), plugins, manifest, cache, run, dispatcher, on_event, started,
                 past=past, stopping=stopping,
@@ -126,11 +130,16 @@ def is_unfinished(path: Path) -> bool:
 
 
 @contextmanager
-def equipped(request: SearchRequest, stopping: Stopping) -> Iterator[Executor]:
-    """Slots whose processes start up while the driver does other things."""
-    wanted = Slots(request.jobs, request.gpus, request.gpu_share, request.executor_address, request.study)
-    executor = open_executor(request.executor, wanted)
-    stopping.is_patient = request.executor not in ENDS_AT_FIRST
+def equipped(name: str, wanted: Slots, stopping: Stopping) -> Iterator[Executor]:
+    """Slots whose processes start up while the driver does other things.
+
+    Args:
+        name: of the executor.
+        wanted: what is asked of it.
+        stopping: who ends them.
+    """
+    executor = open_executor(name, wanted)
+    stopping.is_patient = name not in ENDS_AT_FIRST
     try:
         executor.warm(JOBS_MODULE)
         yield executor
@@ -138,13 +147,23 @@ def equipped(request: SearchRequest, stopping: Stopping) -> Iterator[Executor]:
         executor.shutdown(0.0 if stopping.at_once else GRACE_SECONDS)
 
 
+def slots_of(request: SearchRequest) -> Slots:
+    """What a request asks of an executor."""
+    return Slots(request.jobs, request.gpus, request.gpu_share, request.executor_address, request.study)
+
+
 @contextmanager
-def _resumable(run: Run) -> Iterator[None]:
-    """Say how to go on where a search was stopped."""
+def resumable(command: str) -> Iterator[None]:
+    """Say by which command a run is gone on with, where it was stopped."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Stopped; what has finished is saved. Continue with: autotl resume {run.path}") from None
+        raise Interrupted(f"Stopped; what has finished is saved. Continue with: {command}") from None
+
+
+def resume_command(run: Run) -> str:
+    """The command that goes on with a search."""
+    return f"autotl resume {run.path}"
 
 
 def _new_run(request: SearchRequest, checked: Checked) -> Run:
@@ -155,7 +174,9 @@ def _new_run(request: SearchRequest, checked: Checked) -> Run:
     return run
 
 
-def _make_dispatcher(run: Run, past: Past, cache: Cache, executor: Executor) -> Dispatcher:
+def make_dispatcher(run: Run, past: Past, cache: Cache, executor: Executor) -> Dispatcher:
+    """Sends the jobs of a run to its slots, and knows what memory earlier drivers have found."""
+
     def make_room() -> None:
         cache.sweep()
         Cache(cache.root, default_max_bytes(cache.root)).evict()  # by what the disk has left now
@@ -191,13 +212,21 @@ def cache_of(request: SearchRequest) -> Cache:
     return open_cache(request.cache_dir)
 
 
-def _check_data(
-    request: SearchRequest, sizes: list[int], cache: Cache, executor: Executor, on_event: OnEvent, stopping: Stopping
+def check_data(
+    dataset: str, seed: int, sizes: Sequence[int], cache: Cache, on_event: OnEvent, follow: Progress
 ) -> Checked:
-    """Check, split and decode."""
-    on_event({"event": "phase", "phase": "data", "detail": f"checking and decoding {request.dataset}"})
-    follow = _follow_data(executor, on_event, stopping)
-    checked = check_dataset(request.dataset, seed=request.seed, image_sizes=sizes, cache=cache, on_progress=follow)
+    """Check, split and decode.
+
+    Args:
+        dataset: as `check_dataset` takes it.
+        seed: of the split.
+        sizes: in which images are stored.
+        cache: where.
+        on_event: told what is done, and what was found.
+        follow: told how far it has come.
+    """
+    on_event({"event": "phase", "phase": "data", "detail": f"checking and decoding {dataset}"})
+    checked = check_dataset(dataset, seed=seed, image_sizes=sizes, cache=cache, on_progress=follow)
     skipped = len(checked.report["skipped"])
     more = f", {skipped} skipped (autotl data check shows why)" if skipped else ""
     message = f"{checked.report['images']} images in {len(checked.manifest.classes)} classes{more}"
@@ -205,7 +234,7 @@ def _check_data(
     return checked
 
 
-def _follow_data(executor: Executor, on_event: OnEvent, stopping: Stopping) -> Progress:
+def follow_data(executor: Executor, on_event: OnEvent, stopping: Stopping) -> Progress:
     """While images are read, idle workers bring up Keras: it will be needed."""
     warmed = False
 

@@ -15,7 +15,7 @@ from autotl.search.context import Context, OnEvent, Plugins
 from autotl.search.dispatch import Dispatcher
 from autotl.search.frozen import thaw
 from autotl.search.heads import resolve_heads
-from autotl.search.loop import cache_of, equipped, open_space
+from autotl.search.loop import cache_of, equipped, open_space, slots_of
 from autotl.search.request import read_request
 from autotl.search.stopping import Stopping
 
@@ -44,7 +44,7 @@ def reopened(path: Path, on_event: OnEvent, cache_dir: str | None = None, execut
         space, backbones = open_space(request, str(run.space_path), on_event, thaw(run))
         plugins, cache = Plugins(backbones, resolve_heads(space)), cache_of(request)
         try:
-            with equipped(request, stopping) as slots:
+            with equipped(request.executor, slots_of(request), stopping) as slots:
                 dispatcher = Dispatcher(slots, _silent, look=stopping.look)
                 yield Context(
                     request, space, plugins, Manifest.read(run.manifest_path), cache, run, dispatcher, on_event

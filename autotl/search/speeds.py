@@ -6,7 +6,8 @@ from typing import Any
 from autotl.backbones.contract import Backbone
 from autotl.backbones.hypermodel import WholeModel
 from autotl.execution.protocol import Job
-from autotl.search.context import TRIAL_TARGET, Context
+from autotl.search.asking import TRIAL_TARGET
+from autotl.search.context import Context
 from autotl.search.forecast import Forecast, Speed
 from autotl.search.plan import stage_choices
 

@@ -231,7 +231,7 @@ class StageRun:
         if step > asked.step:  # an attempt that was made again passes its old steps once more
             asked.step = step
             asked.trial.report(value, step)
-        self.context.note_report(job, step, value)
+        self.context.journal.note_report(job, step, value)
         self.context.tell("epoch", number=asked.number, step=step, value=value)
         why = self._verdict(asked, step, value)
         if why is not None:

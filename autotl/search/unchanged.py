@@ -1,14 +1,11 @@
 """What must be as it was when a run is gone on with: the request, the search space and the images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from autotl.data.check import check_dataset
 from autotl.data.manifest import Manifest
-from autotl.data.records import Progress
-from autotl.data.store import Cache
 from autotl.errors import DataError, UsageError
 from autotl.runs.directory import Run
 from autotl.runs.files import read_json
@@ -92,10 +89,13 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def check_same_images(
-    manifest: Manifest, request: SearchRequest, cache: Cache, on_progress: Progress | None = None
-) -> None:
-    """Insist on the images that a run began with. Files that look untouched are not read again.
+def check_same_images(manifest: Manifest, find: Callable[[], Manifest], *, same_split: bool = True) -> None:
+    """Insist on the images that a run began with.
+
+    Args:
+        manifest: of the run.
+        find: looks what there is now. Files that look untouched need not be read again.
+        same_split: whether they are to be divided as they were.
 
     Raises:
         DataError: they have moved, or some were added, removed, changed or labelled anew; names up to five.
@@ -106,11 +106,11 @@ def check_same_images(
             "now. Put them back, or a link to where they are now."
         )
     try:
-        now = check_dataset(request.dataset, seed=request.seed, cache=cache, on_progress=on_progress).manifest
+        now = find()
     except DataError as error:
         raise DataError(f"The images of this run have changed, and cannot be used as they are now: {error}") from error
     found = _changed_images(manifest, now)
-    if not found and request.cv_test is None and now.split_fingerprint != manifest.split_fingerprint:
+    if not found and same_split and now.split_fingerprint != manifest.split_fingerprint:
         found = ["another division into training, validation and test images"]
     if found:
         raise DataError(

@@ -109,7 +109,7 @@ def new_driver(make_context, make_space, tmp_path):
         path = tmp_path / name
         run = base.run if name == "run" else replace(base.run, path=path) if path.exists() else create_run(path, {})
         context = replace(
-            base, run=run, past=read_past(run), number=0, on_event=on_event, costs=type(base.costs)(), logged_at={},
+            base, run=run, past=read_past(run), number=0, on_event=on_event, costs=type(base.costs)(),
             dispatcher=Dispatcher(Stepwise(slots), lambda kind, **fields: None),
         )  # fmt: skip
         context.dispatcher.on_event = context.log

@@ -86,9 +86,14 @@ def photos(images, tmp_path):
     """A data set of one's own, its manifest, and the check that a resumed run makes."""
     root = shutil.copytree(images, tmp_path / "photos")
     cache = Cache(tmp_path / "scans", 10**9)
-    request = SearchRequest(str(root), seed=0)
     manifest = check_dataset(str(root), seed=0, cache=cache).manifest
-    return root, lambda **changes: check_same_images(manifest, replace(request, **changes), cache)
+
+    def check(seed=0, same_split=True):
+        check_same_images(
+            manifest, lambda: check_dataset(str(root), seed=seed, cache=cache).manifest, same_split=same_split
+        )
+
+    return root, check
 
 
 def draw(path, colour):
@@ -128,7 +133,7 @@ def test_another_division_is_refused_but_where_the_search_divides_them_itself(ph
     _, check = photos
     with pytest.raises(DataError, match="another division"):
         check(seed=1)
-    check(seed=1, cv_test=3)
+    check(seed=1, same_split=False)
 
 
 def test_images_that_were_labelled_anew_are_named(tmp_path, images):
@@ -140,12 +145,15 @@ def test_images_that_were_labelled_anew_are_named(tmp_path, images):
 
     try:
         write()
-        request, cache = SearchRequest(str(images / "labels.csv")), Cache(tmp_path / "scans", 10**9)
-        manifest = check_dataset(request.dataset, seed=0, cache=cache).manifest
-        check_same_images(manifest, request, cache)
+
+        def find():
+            return check_dataset(str(images / "labels.csv"), cache=Cache(tmp_path / "scans", 10**9)).manifest
+
+        manifest = find()
+        check_same_images(manifest, find)
         rows[0][1] = "red"
         write()
         with pytest.raises(DataError, match=r"1 labelled anew \(blue/00.png\)"):
-            check_same_images(manifest, request, cache)
+            check_same_images(manifest, find)
     finally:
         (images / "labels.csv").unlink()
