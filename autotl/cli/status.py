@@ -12,7 +12,7 @@ from autotl.cli.live import open_view
 from autotl.cli.output import emit, open_console, standard_options, visible
 from autotl.cli.pareto_view import pareto_lines, pareto_table
 from autotl.cli.rendering import render_result
-from autotl.cli.status_view import progress_line, status_lines, status_tables
+from autotl.cli.status_view import next_step, progress_line, status_lines, status_tables
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,15 +51,15 @@ def status(run: str, watch: bool, pareto: bool, measure: bool, as_json: bool) ->
     found = _watch(api.watch(run, REFRESH_SECONDS), is_quiet=as_json) if watch else api.status(run)
 
     def render(console: "Console") -> None:
-        if found["result"] is not None:
+        if found["result"] is not None and found["command"] == "search":
             render_result(console, found["result"])
             return
         for line in status_lines(found):
             console.print(visible(line), markup=False, soft_wrap=True)
         for table in status_tables(found):
             console.print(table)
-        if found["state"] not in ("finished", "running"):
-            console.print(f"Next:  autotl resume {found['run']}", markup=False, soft_wrap=True)
+        if (following := next_step(found)) is not None:
+            console.print(visible(following), markup=False, soft_wrap=True)
 
     emit(found, as_json, render)
 

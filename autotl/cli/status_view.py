@@ -14,10 +14,13 @@ def status_lines(found: Mapping[str, Any]) -> list[str]:
     """Where a run is, how far, and what is best so far."""
     phase = found["phase"]
     where = "" if phase is None or found["state"] == "finished" else f" in {phase['name']} ({phase['detail']})"
-    lines = [f"{found['run']}: {found['state']}{where}"]
+    what = "" if found["command"] == "search" else f" (autotl {found['command']})"
+    lines = [f"{found['run']}{what}: {found['state']}{where}"]
     if found["error"] is not None:
         lines.append(f"error: {found['error']}")
-    lines += [f"trials: {_counts(found)}", f"time: {_time(found)}"]
+    if found["command"] == "search":
+        lines.append(f"trials: {_counts(found)}")
+    lines.append(f"time: {_time(found)}")
     if found["running"]:
         slots = "" if found["slots"] is None else f" on {found['slots']} slot{'' if found['slots'] == 1 else 's'}"
         lines.append(f"running: {len(found['running'])}{slots}")
@@ -25,6 +28,17 @@ def status_lines(found: Mapping[str, Any]) -> list[str]:
     if best is not None:
         lines.append(f"best: trial {best['number']}, score {score(best['score'])}, {configuration(best['config'])}")
     return lines
+
+
+def next_step(found: Mapping[str, Any]) -> str | None:
+    """What its user does next; None while it runs."""
+    if found["state"] == "running" or (found["state"] == "finished" and found["command"] == "search"):
+        return None
+    if found["command"] == "search":
+        return f"Next:  autotl resume {found['run']}"
+    if found["state"] == "finished":
+        return f"See:   {found['run']}/result.json"
+    return f"Next:  the same autotl {found['command']} command, with --out {found['run']}"
 
 
 def status_tables(found: Mapping[str, Any]) -> "list[Table]":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotl.runs.directory import Run, open_run
+from autotl.runs.directory import Run, open_search
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
 
@@ -66,7 +66,7 @@ def read_record(run_path: Path) -> RunRecord:
     Raises:
         UsageError: `run_path` is no run directory.
     """
-    run = open_run(run_path)
+    run = open_search(run_path)
     # A retried or resumed trial has several events: the last one holds.
     events = {event["number"]: event for event in read_events(run) if _is_trial(event)}
     return RunRecord(

@@ -1,4 +1,4 @@
-"""The run directory: where everything of one search lies.
+"""The run directory: where everything of one search, or of another study, lies.
 
 ```
 RUN/ request.json  manifest.csv  study.db  events.jsonl  .lock  .lock-holder.json  stop
@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from autotl.errors import UsageError
-from autotl.runs.files import write_json
+from autotl.runs.files import read_json, write_json
 
 DEFAULT_PARENT = Path("runs")
+SEARCH = "search"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One search's directory. Paths only: nothing is created by looking at them."""
+    """One search's, or study's, directory. Paths only: nothing is created by looking at them."""
 
     path: Path
 
@@ -145,6 +146,27 @@ def open_run(path: Path) -> Run:
             f"Give the folder that `autotl search` printed as its run."
         )
     return run
+
+
+def open_search(path: Path) -> Run:
+    """The run of a search.
+
+    Raises:
+        UsageError: when `path` is no run directory, or that of another study.
+    """
+    run = open_run(path)
+    if (command := command_of(run)) != SEARCH:
+        raise UsageError(
+            f"This takes the run of a search: {run.path} is that of `autotl {command}`. See it with `autotl status "
+            f"{run.path}`; the same `autotl {command}` command with --out {run.path} goes on with it."
+        )
+    return run
+
+
+def command_of(run: Run) -> str:
+    """Which command a run was made by: "search", or the name of a study."""
+    request = read_json(run.request_path)
+    return SEARCH if "space" in request else str(request.get("study", SEARCH))
 
 
 def _claim(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from autotl.data.store import Cache, default_max_bytes, open_cache
 from autotl.errors import Interrupted, UsageError
 from autotl.execution.executors import Slots, open_executor
 from autotl.execution.protocol import Executor
-from autotl.runs.directory import Run, create_run, open_run
+from autotl.runs.directory import Run, create_run, open_search
 from autotl.runs.events import append_event
 from autotl.runs.files import read_json, write_json, write_text
 from autotl.runs.locking import lock_run
@@ -91,7 +91,7 @@ def resume_search(
             space have changed.
         DataError: the images have changed.
     """
-    run = open_run(path)
+    run = open_search(path)
     if run.result_path.exists():
         return dict(read_json(run.result_path))
     stopping = Stopping(run.stop_path, finishes=finishes)

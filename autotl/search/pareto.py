@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autotl.errors import AutotlError, UsageError
-from autotl.runs.directory import Run, open_run
+from autotl.runs.directory import Run, open_search
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
 from autotl.search.context import OnEvent
@@ -64,7 +64,7 @@ def read_pareto(path: Path, on_event: OnEvent | None = None) -> dict[str, Any]:
     Raises:
         UsageError: no run; or one that is not finished, where something is to be measured.
     """
-    run = open_run(path)
+    run = open_search(path)
     events = read_events(run)
     trials = _complete(run, events)
     prices = _prices(run, events) if on_event is None else _measure(run, trials, events, on_event)
@@ -102,7 +102,7 @@ def pick(path: Path, how: str, on_event: OnEvent) -> int:
             f"A trial is picked by best, fastest-within 1pp or smallest-within 2pp (points of validation accuracy), "
             f"not {how!r}."
         )
-    run = open_run(path)
+    run = open_search(path)
     events = read_events(run)
     trials = _complete(run, events)
     if not trials:

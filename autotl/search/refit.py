@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotl.errors import UsageError
-from autotl.runs.directory import Run, open_run
+from autotl.runs.directory import Run, open_search
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
 from autotl.search.context import Context, OnEvent
@@ -42,7 +42,7 @@ def refit_trial(
         UsageError: no run, one that is driven, no such trial, or none that was finished.
         ParityError: the saved model does not compute what the trained one did.
     """
-    run = open_run(path)
+    run = open_search(path)
     record = finished_trial(run, number)
     folder = run.trial_dir(number) / MODEL
     for made in (run.model_path, folder):

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotl.data.manifest import Manifest
 from autotl.errors import Interrupted, UsageError
-from autotl.runs.directory import open_run
+from autotl.runs.directory import open_search
 from autotl.runs.files import read_json
 from autotl.runs.locking import lock_run
 from autotl.search.context import Context, OnEvent, Plugins
@@ -33,7 +33,7 @@ def reopened(path: Path, on_event: OnEvent, cache_dir: str | None = None, execut
     Raises:
         UsageError: no run, one that is driven, or one whose plugins have changed.
     """
-    run = open_run(path)
+    run = open_search(path)
     stopping = Stopping()
     with stopping.listening(), lock_run(run):
         if not run.manifest_path.exists():

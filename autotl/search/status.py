@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autotl.runs.directory import Run, open_run
+from autotl.runs.directory import SEARCH, Run, command_of, open_run
 from autotl.runs.events import read_events, read_new_events
 from autotl.runs.files import read_json
 from autotl.runs.locking import is_driven
@@ -22,7 +22,8 @@ def read_status(path: Path) -> dict[str, Any]:
     """Summarise a run, finished or not.
 
     Returns:
-        run, state ("finished", "running", "interrupted", "given up", "unfinished": its driver died, or has not begun),
+        run, command ("search", or the study that it is), state ("finished", "running", "interrupted", "given up",
+        "unfinished": its driver died, or has not begun),
         phase (where it is: {name, detail}), stage (of the last trial), trials {complete, pruned, failed}, planned
         (trials in all), best (a trial or None), recent (the last trials), running (what runs now: job, number, stage,
         slot, attempt, step, value, seconds), attempts {started, retried}, slots, seconds (that all drivers have spent),
@@ -62,23 +63,24 @@ def _describe(run: Run, events: Sequence[Event]) -> dict[str, Any]:
     trials = list({event["number"]: event for event in of_kind(events, "trial")}.values())
     states = [trial["state"] for trial in trials]
     result = read_json(run.result_path) if run.result_path.exists() else None
-    state = _state(run, events, result)
+    state, command = _state(run, events, result), command_of(run)
     now = datetime.now(UTC) if state == RUNNING else None
     phase = _last(events, "phase")
     plan = _last(events, "plan")
     return {
         "run": str(run.path),
+        "command": command,
         "state": state,
         "phase": None if phase is None else {"name": phase["phase"], "detail": phase["detail"]},
         "stage": trials[-1]["stage"] if trials else None,
         "trials": {name: states.count(name) for name in ("complete", "pruned", "failed")},
         "planned": None if plan is None else sum(plan["trials"].values()),
-        "best": _best(trials, request["metric"]),
+        "best": _best(trials, request["metric"]) if command == SEARCH else None,
         "recent": trials[-RECENT:],
         "running": [] if now is None else _running(events, now),
         "attempts": {name: len(of_kind(events, name)) for name in ("started", "retried")},
         "slots": next((event.get("slots") for event in reversed(events) if event["kind"] in (BEGUN, RESUMED)), None),
-        "seconds": result["seconds"] if result is not None else round(spent_seconds(run, events, now), 1),
+        "seconds": (result or {}).get("seconds", round(spent_seconds(run, events, now), 1)),
         "budget": request.get("budget"),
         "eta_seconds": _eta_seconds(_last(events, "eta"), now),
         "error": events[-1]["message"] if state == STATES["given_up"] else None,

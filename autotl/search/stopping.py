@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from autotl.errors import UsageError
-from autotl.runs.directory import Run, open_run
+from autotl.runs.directory import Run, open_run, open_search
 from autotl.runs.files import read_json, write_json
 from autotl.runs.locking import find_holder, is_driven
 
@@ -93,7 +93,7 @@ def ask_to_stop(path: Path, how: str) -> dict[str, Any]:
     if not answer["asked"]:
         return answer
     if how == FINISH:
-        check_finish(run, read_json(run.request_path).get("cv_test"))
+        check_finish(open_search(path), read_json(run.request_path).get("cv_test"))
     write_json(run.stop_path, {"how": how})
     if holder is not None:
         answer["driver"] = asdict(holder)

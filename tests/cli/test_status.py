@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from autotl.cli.status_view import progress_line
+from autotl.runs.directory import create_run
 from autotl.runs.events import append_event
 from autotl.runs.files import read_json, write_json
 from autotl.runs.locking import lock_run
@@ -159,3 +160,24 @@ def test_the_pareto_table_of_a_run_without_a_finished_trial_says_so(autotl, unfi
 @pytest.mark.parametrize("options", [["--measure"], ["--pareto", "--watch"]])
 def test_options_that_say_nothing_together_are_refused(autotl, unfinished_run, options):
     assert autotl("status", unfinished_run.path, *options).code == 2
+
+
+def test_the_run_of_a_study_is_shown_for_what_it_is_and_other_commands_refuse_it(autotl, autotl_json, tmp_path):
+    run = create_run(tmp_path / "run", {"study": "gain", "dataset": "photos", "seed": 0})
+    append_event(run, "search", elapsed=0.0, slots=1)
+    append_event(run, "phase", phase="scratch", detail="10 images per class")
+    append_event(run, "interrupted")
+    answer = autotl("status", run.path)
+    assert (answer.code, f"Next:  the same autotl gain command, with --out {run.path}" in answer.out) == (0, True)
+    assert "(autotl gain): interrupted in scratch (10 images per class)" in answer.out
+    write_json(run.result_path, {"study": "gain"})
+    found, code = autotl_json("status", run.path)
+    assert (code, found["command"], found["state"], found["result"]) == (0, "gain", "finished", {"study": "gain"})
+    assert f"See:   {run.path}/result.json" in autotl("status", run.path).out
+    for arguments in (
+        ("resume", run.path),
+        ("report", run.path),
+        ("export", run.path, "--format", "onnx", "--trial", 1),
+    ):
+        refused = autotl(*arguments)
+        assert (refused.code, "is that of `autotl gain`" in refused.err) == (2, True), arguments

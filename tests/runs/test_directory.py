@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autotl.errors import UsageError
-from autotl.runs.directory import create_run, open_run
+from autotl.runs.directory import command_of, create_run, open_run, open_search
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5)
 
@@ -130,3 +130,13 @@ def test_a_trial_that_has_ended_keeps_no_checkpoint_of_any_attempt(tmp_path):
     run.remove_checkpoints(9)
     assert sorted(path.name for path in run.trial_dir(7).rglob("*.*")) == ["result.json", "result.json"]
     assert len(list(run.trial_dir(8).rglob("*.*"))) == 3
+
+
+def test_what_takes_a_search_refuses_the_run_of_another_study(tmp_path):
+    search = create_run(tmp_path / "search", {"space": "quick", "study": None})
+    gain = create_run(tmp_path / "gain", {"study": "gain"})
+    assert (command_of(search), command_of(gain)) == ("search", "gain")
+    assert open_search(search.path) == search
+    assert open_run(gain.path) == gain
+    with pytest.raises(UsageError, match="is that of `autotl gain`"):
+        open_search(gain.path)
