@@ -17,9 +17,9 @@ def test_a_run_that_has_only_begun(run):
     found = read_status(run.path)
     assert found == {
         "run": str(run.path), "command": "search", "state": "unfinished", "phase": None, "stage": None,
-        "best": None, "recent": [], "running": [], "trials": {"complete": 0, "pruned": 0, "failed": 0}, "planned": None, "slots": None,
-        "attempts": {"started": 0, "retried": 0}, "seconds": 0, "budget": None, "eta_seconds": None, "error": None,
-        "result": None,
+        "best": None, "recent": [], "running": [], "trials": {"complete": 0, "pruned": 0, "failed": 0}, "planned": None,
+        "slots": None, "attempts": {"started": 0, "retried": 0}, "seconds": 0, "budget": None, "eta_seconds": None,
+        "error": None, "result": None,
     }  # fmt: skip
 
 
