@@ -8,24 +8,30 @@ A model is a run or a model folder; with --data, each of its exports is also sco
 With --random, networks are built with random weights and a linear head for the classes of `sample:clipart`: they know
 nothing, so what is seen is whether a format can hold the network, and what it costs. --wall takes one small network of
 each family of keras.applications. `autotl.api.export` writes and checks; each network has a process of its own, and so
-has each file in it, so a network that cannot be built and a converter that crashes are rows. Writes `formats.json`,
-where rows of earlier calls stay, and the same as tables in `formats.md`.
+has each file in it, so a network that cannot be built, one that takes too long and a converter that crashes are rows.
+Writes `formats.json`, where what earlier calls measured stays unless it was measured again, and the same as tables in
+`formats.md`.
 """
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine, machine_record, markdown_table
+from formats_report import make_report, section
+from machine import machine_record
 
 from autotl import api
 from autotl.backbones.registry import load_backbone
+from autotl.errors import AutotlError
 from autotl.exporters.registry import list_exporters, load_exporter
 
 WALL = (
@@ -37,34 +43,14 @@ SENSIBLE_SIZE = 96  # pixels; below it some networks have one pixel left at thei
 SPREAD = 1.0  # of the logits of untrained networks, their standard deviation
 BATCH = 32
 LIMIT_SECONDS = 7200
-COLUMNS = (
-    "format",
-    "size, MB",
-    "largest difference",
-    "mean",
-    "same label",
-    "accuracy",
-    "test",
-    "p50, ms",
-    "p95, ms",
-    "",
-)
-INTRODUCTION = """# Exported models against the models that they were made of
-
-Written by `benchmarks/formats.py`. Differences are of probabilities, on 64 images of the validation split, a black, a
-white and a noise one, in batches of 1 and 3, and on the whole validation split; labels where the two best probabilities
-are closer than 1e-3 are not compared. "Accuracy" is that on the validation split and its drop (a delivered model was
-trained on these images too), "test" that on the test split. Times are of one image by the `predict.py` beside the file.
-Networks with random weights know nothing: their rows say whether a format can hold them and what that costs; how near
-the smaller precisions come to a trained network of the kind they do not say.
-
-"""
+GRACE_SECONDS = 10  # in which a process that is late ends its own children
 
 
 def main() -> None:
     """Measure and report."""
     arguments = read_arguments(sys.argv[1:])
     if arguments.one is not None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # an exception, so children end too
         Path(arguments.one).write_text(json.dumps(measure(arguments.models[0], arguments)))
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -72,11 +58,13 @@ def main() -> None:
     record = json.loads(path.read_text()) if path.exists() else {"rows": {}}
     record["machine"] = machine_record()
     for name in arguments.models:
-        row = in_a_process(name, arguments)
-        record["rows"][row.get("title", name)] = row
+        title = title_of(name, arguments)
+        load = os.getloadavg()[0]
+        row = {"load": load, **in_a_process(name, arguments)}
+        record["rows"][title] = row = merged(record["rows"].get(title), row)
         path.write_text(json.dumps(record, indent=1) + "\n")
         path.with_suffix(".md").write_text(make_report(record))
-        print(section(row.get("title", name), row), flush=True)
+        print(section(title, row), flush=True)
 
 
 def read_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -88,6 +76,7 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help=f"of random networks; the nearest to {SENSIBLE_SIZE} by default")
     parser.add_argument("--data", help="a data set whose test split the exports of a model are scored on")
     parser.add_argument("--format", action="append", dest="formats", help="FORMAT:PRECISION; all of them by default")
+    parser.add_argument("--limit-seconds", type=float, default=LIMIT_SECONDS, help="of one network")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # how this program calls itself: where its answer goes
     arguments = parser.parse_args(words)
@@ -98,32 +87,77 @@ def read_arguments(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
+def title_of(name: str, arguments: argparse.Namespace) -> str:
+    """What a row is called, whether or not its network can be built."""
+    with suppress(AutotlError, OSError):  # what is wrong with it, its row will say
+        if arguments.random:
+            return f"{name}, {random_size(name, arguments.image_size)} px, random weights"
+        description = read_description(Path(name))
+        return f"{description['backbone']['name']}, {description['image_size']} px, trained"
+    return name
+
+
+def merged(earlier: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
+    """A row with those formats of an earlier one that were not measured this time."""
+    if row["error"] is not None or earlier is None:
+        return row
+    exports = {format_of(entry): entry for entry in [*earlier["exports"], *row["exports"]]}
+    return {**row, "exports": [exports[name] for name in sorted(exports)]}
+
+
 def in_a_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What `measure` finds, or an error in the place of it."""
-    with tempfile.TemporaryDirectory(prefix="formats-") as folder:
+    with tempfile.TemporaryDirectory(prefix="formats-", ignore_cleanup_errors=True) as folder:
         answer = Path(folder) / "answer.json"
         words = [name, "--one", str(answer), *(["--random"] if arguments.random else [])]
         for option, value in (("--image-size", arguments.image_size), ("--data", arguments.data)):
             words += [] if value is None else [option, str(value)]
         words += [word for text in arguments.formats or () for word in ("--format", text)]
-        try:
-            done = subprocess.run(
-                [sys.executable, __file__, *words], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        with (Path(folder) / "log.txt").open("w+") as log:
+            process = subprocess.Popen(
+                [sys.executable, __file__, *words],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "TMPDIR": folder},  # what is left where it is ended goes with the folder
+                start_new_session=True,
             )
-        except subprocess.TimeoutExpired:
-            return {"error": f"not done after {LIMIT_SECONDS} s"}
-        if answer.exists():
-            row: dict[str, Any] = json.loads(answer.read_text())
-            return row
-        lines = done.stderr.strip().splitlines()
-        return {"error": lines[-1] if lines else f"exit code {done.returncode}"}
+            try:
+                code = process.wait(arguments.limit_seconds)
+            except subprocess.TimeoutExpired:
+                return no_model(f"not done after {arguments.limit_seconds:g} s")
+            finally:
+                end(process)
+            if answer.exists():
+                row: dict[str, Any] = json.loads(answer.read_text())
+                return row
+            log.seek(0)
+            lines = log.read().strip().splitlines()
+        return no_model(lines[-1] if lines else f"exit code {code}")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that still runs: asked to end, it ends the children of `autotl.api.export`, which have groups of
+    their own."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def no_model(error: str) -> dict[str, Any]:
+    """The row of a network that nothing was measured of; it has what others have."""
+    return {"error": error[:500], "parameters": None, "exports": []}
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Writes and checks all formats of one model.
 
     Returns:
-        `title`, `parameters`, `image_size` and `exports`, as `autotl.api.export` has them, each with its `test` score.
+        `error` (None), `parameters` and `exports`, as `autotl.api.export` has them, each with its `test` score.
     """
     with tempfile.TemporaryDirectory(prefix="formats-") as folder:
         model = random_model(name, arguments.image_size, Path(folder)) if arguments.random else Path(name)
@@ -134,17 +168,31 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             scored = not arguments.random and arguments.data is not None and entry["state"] == "ok"
             entry["test"] = api.evaluate(entry["folder"], arguments.data)["accuracy"] if scored else None
             entry["folder"] = entry["file"] = None  # gone when this is read
-        beside = model if (model / "autotl.json").exists() else model / "model"
-        description = json.loads((beside / "autotl.json").read_text(encoding="utf-8"))
-    kind = "random weights" if arguments.random else "trained"
-    title = f"{description['backbone']['name']}, {description['image_size']} px, {kind}"
-    return {"title": title, "parameters": description.get("parameters"), "exports": exports}
+        return {"error": None, "parameters": read_description(model).get("parameters"), "exports": exports}
+
+
+def read_description(model: Path) -> dict[str, Any]:
+    """What is written of the model of a run, or of a model folder."""
+    beside = model if (model / "autotl.json").exists() else model / "model"
+    description: dict[str, Any] = json.loads((beside / "autotl.json").read_text(encoding="utf-8"))
+    return description
 
 
 def all_formats() -> list[str]:
     """Every format and precision that is registered."""
     exporters = [load_exporter(listing.name) for listing in list_exporters() if listing.problem is None]
     return [f"{exporter.name}:{precision}" for exporter in exporters for precision in exporter.precisions]
+
+
+def format_of(entry: Mapping[str, Any]) -> str:
+    """The format and precision of an export, as `--format` takes them."""
+    return f"{entry['format']}:{entry['precision']}"
+
+
+def random_size(name: str, image_size: int | None) -> int:
+    """Side of the images of an untrained network, in pixels."""
+    backbone = load_backbone(name)
+    return backbone.nearest_size(max(backbone.min_image_size, SENSIBLE_SIZE) if image_size is None else image_size)
 
 
 def random_model(name: str, image_size: int | None, folder: Path) -> Path:
@@ -154,9 +202,7 @@ def random_model(name: str, image_size: int | None, folder: Path) -> Path:
     from autotl.learn.config import TrialConfig
     from autotl.learn.ledger import Ledger
 
-    backbone = load_backbone(name)
-    smallest = max(backbone.min_image_size, SENSIBLE_SIZE)
-    size = backbone.nearest_size(smallest if image_size is None else image_size)
+    size = random_size(name, image_size)
     classes = list(api.check_data(SAMPLE)["classes"])
     config = TrialConfig(backbone=name, image_size=size, weights="random")
     model = build_candidate(config, len(classes), Ledger()).model
@@ -201,44 +247,6 @@ def settle(model: Any) -> None:
     *standardise, kernel, bias = model.get_layer("head").get_weights()
     length = np.linalg.norm(features, axis=1).mean() / np.sqrt(len(kernel))
     model.get_layer("head").set_weights([*standardise, generator.normal(size=kernel.shape) * SPREAD / length, bias])
-
-
-def make_report(record: dict[str, Any]) -> str:
-    """All tables, and on what they were measured."""
-    tables = [section(title, row) for title, row in sorted(record["rows"].items())]
-    return INTRODUCTION + "\n".join([*tables, f"Measured last on {describe_machine(record['machine'])}"]) + "\n"
-
-
-def section(title: str, row: dict[str, Any]) -> str:
-    """The table of one model, or why there is none."""
-    if "error" in row:
-        return f"## {title}\n\nNo model: {row['error']}\n"
-    return f"## {title}\n\n{markdown_table(COLUMNS, [cells(entry) for entry in row['exports']])}\n"
-
-
-def cells(entry: dict[str, Any]) -> list[str]:
-    """One row: what could not be measured is left empty, and why stands at its end."""
-    parity, latency = entry["parity"] or {}, entry["latency"] or {}
-    validation = parity.get("validation") or {}
-    accuracy = f"{validation['accuracy']:.3f} ({-validation['accuracy_drop']:+.3f})" if validation else ""
-    end = entry["state"] if entry["problem"] is None else f"{entry['state']}: {entry['problem']}".replace("|", "\\|")
-    return [
-        f"{entry['format']} {entry['precision']}",
-        shown(entry["bytes"], 1e-6, ".2f"),
-        shown(parity.get("max_difference"), 1, ".1e"),
-        shown(parity.get("mean_difference"), 1, ".1e"),
-        shown(parity.get("same_label"), 100, ".1f"),
-        accuracy,
-        shown(entry["test"], 1, ".3f"),
-        shown(latency.get("p50_milliseconds"), 1, ".1f"),
-        shown(latency.get("p95_milliseconds"), 1, ".1f"),
-        " ".join(end.split()),
-    ]
-
-
-def shown(value: float | None, scale: float, form: str) -> str:
-    """A number for people; nothing where there is none."""
-    return "" if value is None else format(value * scale, form)
 
 
 if __name__ == "__main__":
