@@ -49,8 +49,8 @@ GRACE_SECONDS = 10  # in which a process that is late ends its own children
 def main() -> None:
     """Measure and report."""
     arguments = read_arguments(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # an exception, so children end too
     if arguments.one is not None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # an exception, so children end too
         Path(arguments.one).write_text(json.dumps(measure(arguments.models[0], arguments)))
         return
     arguments.out.mkdir(parents=True, exist_ok=True)

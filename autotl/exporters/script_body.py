@@ -40,10 +40,9 @@ def main(load, folder: Path, size: int) -> None:
     if sys.argv[1:] in ([], ["-h"], ["--help"]):
         sys.exit(print(__doc__))
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    predict, labels = load(folder), (folder / "labels.txt").read_text("utf-8").split("\n")
+    predict, labels, labelled = load(folder), (folder / "labels.txt").read_text("utf-8").split("\n"), 0
     files = (file for arg in sys.argv[1:] for file in sorted(filter(Path.is_file, Path(arg).rglob("*"))) or [Path(arg)])
     print("path,label,probability")
-    labelled = 0
     while batch := list(islice(files, 32)):
         read = []
         for path in batch:

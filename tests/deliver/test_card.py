@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from markdown_it import MarkdownIt
 
 from autotl.deliver.card import escape_markdown, render_card
 from autotl.deliver.description import complete_description
@@ -14,6 +15,11 @@ HOSTILE = [
     "# head",
     "back\\slash|",
     "`code`",
+    "```",
+    "---",
+    "~~~\n<img src=x>",
+    "![x](http://y) <http://y>",
+    "- a\r\n1. b\u2028> c\x85&lt;",
 ]
 
 
@@ -110,6 +116,43 @@ def test_class_names_can_neither_break_a_table_nor_bring_in_markup(card_of):
     assert all(len(set(rows)) == 1 for rows in tables(hostile))
     assert len(hostile.splitlines()) == len(plain.splitlines())
     assert "<script>" not in hostile
+
+
+def with_everywhere(word):
+    """What a description may say, with a word in the place of each text that the card prints."""
+    weights = dict.fromkeys(("source", "sha256", "licence", "dataset", "restriction"), word)
+    ancestor = dict.fromkeys(("name", "backbone", "sha256", "data_fingerprint"), word)
+    validation = {"n": 9, "accuracy": 0.9, "reference_accuracy": 0.9}
+    limits = {"max_difference": 0.1, "same_label": 1.0, "accuracy_drop": 0.0}
+    parity = {"max_difference": 0.0, "mean_difference": 0.0, "same_label": 1.0, "limits": limits, "n": 9}
+    return {
+        "backbone": {"name": word, "weights": weights},
+        "data": {"name": word, "fingerprint": word, "split_fingerprint": word},
+        "configuration": {word: word},
+        "versions": {"autotl": word, f"{word} ": word},
+        "ancestors": [{**ancestor, "licences": [{"of": word, "licence": word}]}],
+        "plugins": [{"distribution": word, "version": word}],
+        "created": word, "command": word, "precision": word, "exported_from": word, "runtime_packages": [word],
+        "parity": {**parity, "validation": validation},
+    }  # fmt: skip
+
+
+def shape(card):
+    """All that a reader of Markdown would see but the texts themselves."""
+    _, front, body = card.split("---\n", 2)
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    return [len(front.splitlines()), *((token.type, [one.type for one in token.children or ()]) for token in tokens)]
+
+
+@pytest.mark.parametrize("has_format", [False, True])
+@pytest.mark.parametrize("word", HOSTILE)
+def test_no_text_of_a_description_changes_the_shape_of_the_card(card_of, word, has_format):
+    cards = [
+        card_of([f"{text} {number}" for number in range(3)], format=text if has_format else None, **with_everywhere(text))
+        for text in ("word", word)
+    ]
+    assert shape(cards[0]) == shape(cards[1])
+    assert ("Without the script" in cards[0]) == has_format != ("To load it" in cards[0])
 
 
 def test_the_name_of_the_data_cannot_break_the_front_matter(card_of):
