@@ -148,7 +148,9 @@ def shape(card):
 @pytest.mark.parametrize("word", HOSTILE)
 def test_no_text_of_a_description_changes_the_shape_of_the_card(card_of, word, has_format):
     cards = [
-        card_of([f"{text} {number}" for number in range(3)], format=text if has_format else None, **with_everywhere(text))
+        card_of(
+            [f"{text} {number}" for number in range(3)], format=text if has_format else None, **with_everywhere(text)
+        )
         for text in ("word", word)
     ]
     assert shape(cards[0]) == shape(cards[1])
