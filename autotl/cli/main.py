@@ -6,6 +6,7 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from itertools import takewhile
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files need not fit the terminal's encoding
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, say: files that cannot be read are named
     try:
         code = cli.main(given, prog_name="autotl", standalone_mode=False)
         sys.stdout.flush()

@@ -20,6 +20,7 @@ from autotl.errors import DataError, UsageError
 _MAX_PENDING = 8 * BATCH_SIZE
 _CHUNK_BYTES = 2**16
 _MAX_NAME_BYTES = 2**15  # longer than any path that a file system takes
+_NO_ZIP = "a zip that is damaged, or lies in a folder or another zip; give a whole one by its own path"
 
 Listing = io.BufferedIOBase
 Content = NDArray[np.uint8] | str
@@ -136,10 +137,12 @@ def _read_file(path: Path, image_size: int) -> Content:
 
 
 def _decode(read: Callable[[], bytes], image_size: int) -> Content:
+    content = b""
     try:
-        return load_square(read(), image_size)
+        content = read()
+        return load_square(content, image_size)
     except (DataError, OSError, ValueError) as error:  # ValueError: a name from a list that no file can have
-        return _reason(error)
+        return _NO_ZIP if content.startswith(b"PK\3\4") else _reason(error)
 
 
 def _reason(error: Exception) -> str:

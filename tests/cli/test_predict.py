@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -108,6 +109,19 @@ def test_names_that_look_like_formulas_are_guarded_in_csv_and_exact_in_json(auto
     assert paths[:3] == ["'=1+1,x.png", "'-a.png", 'two\nlines "q".png'] and paths[3].startswith("caf")
     lines = autotl("predict", "--output", "jsonl", model, "--", *names).out.splitlines()
     assert [json.loads(line)["path"] for line in lines] == names
+
+
+def test_an_image_with_broken_exif_is_labelled_without_a_word(autotl, model, photos):
+    content = io.BytesIO()
+    Image.open(photos / "dark" / "0.png").save(content, "JPEG")
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"  # 65535 entries are announced, and none follows whole
+    segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    (photos / "exif.jpg").write_bytes(content.getvalue()[:2] + segment + content.getvalue()[2:])
+    with warnings.catch_warnings(record=True) as told:
+        answer = autotl("predict", model, photos / "exif.jpg", "--csv")
+    assert answer.code == 0 and "exif.jpg,dark," in answer.out
+    assert answer.err.splitlines() == ["labelled: 1, skipped: 0"]
+    assert not [warning for warning in told if "EXIF" in str(warning.message)]
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("=+-@\t\r\n'\"")), min_size=2))

@@ -1,6 +1,7 @@
 import io
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +120,19 @@ def test_a_picture_with_a_zip_behind_it_is_a_picture(folder, tmp_path):
         archive.write(folder / "b.png", "b.png")
     assert zipfile.is_zipfile(both)
     assert read(both) == [str(both)]
+
+
+def test_a_zip_that_is_not_opened_says_why(folder, tmp_path):
+    with zipfile.ZipFile(folder / "more" / "whole.zip", "w") as archive:
+        archive.write(folder / "a.png", "a.png")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes((folder / "more" / "whole.zip").read_bytes()[:-30])
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(folder / "more" / "whole.zip", "inner.zip")
+    found = read(folder / "more", cut, tmp_path / "outer.zip")
+    assert found[0] == str(folder / "more" / "e.png")
+    assert [Path(name).name for name, _ in found[1:]] == ["whole.zip", "cut.zip", "inner.zip"]
+    assert all("a zip that is damaged, or lies in" in reason for _, reason in found[1:])
 
 
 def test_batches_are_bounded_however_much_is_left_out(folder):
