@@ -39,7 +39,7 @@ def history(record: RunRecord) -> str | None:
         _scale(axes, [trial.score for trial in scored if trial.score is not None], record)
         axes.legend(frameon=False, loc="upper right", ncols=len(stages) + 1, bbox_to_anchor=(1.0, 1.14), fontsize=9)
 
-    return _svg(draw, 3.2, "Score of each trial, in the order of the search")
+    return svg(draw, 3.2, "Score of each trial, in the order of the search")
 
 
 def learning_curves(record: RunRecord) -> str | None:
@@ -70,7 +70,7 @@ def learning_curves(record: RunRecord) -> str | None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         _scale(axes, [value for trial in trained for value in trial.curve], record)
 
-    return _svg(draw, 3.0, "Validation score by epoch")
+    return svg(draw, 3.0, "Validation score by epoch")
 
 
 def reliability(record: RunRecord) -> str | None:
@@ -99,7 +99,7 @@ def reliability(record: RunRecord) -> str | None:
         axes.set_aspect("equal")
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
 
-    return _svg(draw, 4.2, "Accuracy by confidence on the test images", _SQUARE_WIDTH_INCHES)
+    return svg(draw, 4.2, "Accuracy by confidence on the test images", _SQUARE_WIDTH_INCHES)
 
 
 def _bins(recorded: Any) -> list[tuple[float, float, float]]:
@@ -142,7 +142,8 @@ def _scale(axes: Any, values: Sequence[float], record: RunRecord) -> None:
         axes.set_yscale("log")
 
 
-def _svg(draw: Callable[[Any], None], height_inches: float, label: str, width_inches: float = _WIDTH_INCHES) -> str:
+def svg(draw: Callable[[Any], None], height_inches: float, label: str, width_inches: float = _WIDTH_INCHES) -> str:
+    """A drawing in the style of the report. `draw` gets Matplotlib's axes, `label` says what the picture shows."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
