@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotl.choosing import pareto as pareto
 from autotl.choosing import refit as refit
+from autotl.comparing import compare as compare
 from autotl.plugins import check_plugin as check_plugin
 from autotl.plugins import new_plugin as new_plugin
 from autotl.plugins import plugins as plugins

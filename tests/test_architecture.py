@@ -56,6 +56,7 @@ ARROWS = {
 ROOM_OF_MODULE = {
     "result": "api",
     "choosing": "api",
+    "comparing": "api",
     "searches": "api",
     "doctor": "api",
     "plugins": "api",
@@ -89,7 +90,19 @@ LIBRARIES = {
     "optuna": ({"search", "execution"}, {"search"}),
     "pydantic": ({"space"}, {"space"}),
     "numpy": (
-        {"data", "learn", "search", "deliver", "report", "backbones", "heads", "conformance", "exporters", "runtimes"},
+        {
+            "data",
+            "learn",
+            "search",
+            "studies",
+            "deliver",
+            "report",
+            "backbones",
+            "heads",
+            "conformance",
+            "exporters",
+            "runtimes",
+        },
         EVERYWHERE - {"backbones", "heads"},
     ),
     "PIL": ({"data", "report", "exporters"}, {"data", "exporters"}),
