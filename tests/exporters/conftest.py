@@ -5,13 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from autotl.deliver.export_folder import metadata_of
 from autotl.exporters.contract import INT8, Export
 from autotl.exporters.registry import list_exporters, load_exporter
 from autotl.exporters.script import write_script
 
 SIZE = 32
 NAMES = ("=blue", "two words", "ärger")
-METADATA = {"autotl.json": '{"class_names": ["ä"]}', "labels.txt": "".join(f"{name}\n" for name in NAMES)}
+DESCRIPTION = {
+    "class_names": list(NAMES), "image_size": SIZE,
+    "licences": [{"of": "<a> & \"b\" ]]>", "licence": "\ud800\x00\x1b\x85"}],
+    "backbone": {"name": "tiny", "weights": {"source": "https://example.org"}},
+    "data": {"name": "/home/me/photos", "fingerprint": "ab"},
+    "test": {"n": 4, "accuracy": 0.5, "confusion": [[1, 0], [1, 2]], "per_class": [{"name": "ä", "recall": 0.5}]},
+}  # fmt: skip
+METADATA = metadata_of(DESCRIPTION)
 
 
 def build_network(policy="float32", seed=0):

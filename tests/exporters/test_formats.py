@@ -14,6 +14,7 @@ from PIL import Image
 
 from autotl.errors import AutotlError
 from autotl.exporters.contract import FLOAT16, FLOAT32, INT8, Export
+from autotl.exporters.conversion import explained
 from autotl.exporters.registry import load_exporter
 
 pytestmark = pytest.mark.keras
@@ -137,7 +138,7 @@ def test_what_cannot_be_converted_is_said_in_words_and_leaves_nothing(name, tmp_
     network = keras.Model(image, keras.layers.Softmax()(spectrum if name == "litert" else inverse))
     exporter = load_exporter(name)
     words = rf"cannot be written as {exporter.file} in float32: .*Choose another format"
-    with pytest.raises(AutotlError, match=words):
+    with pytest.raises(AutotlError, match=words), explained(exporter.file, FLOAT32):
         exporter.write(Export(network, tmp_path / exporter.file, FLOAT32))
     assert list(tmp_path.iterdir()) == []
 
