@@ -102,7 +102,7 @@ def merged(earlier: Mapping[str, Any] | None, row: dict[str, Any]) -> dict[str, 
     if row["error"] is not None or earlier is None:
         return row
     exports = {format_of(entry): entry for entry in [*earlier["exports"], *row["exports"]]}
-    return {**row, "exports": [exports[name] for name in sorted(exports)]}
+    return {**row, "exports": list(exports.values())}
 
 
 def in_a_process(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotl.errors import AutotlError, UsageError
-from autotl.exporters.contract import FLOAT16, FLOAT32, INT8, PRECISIONS
+from autotl.exporters.contract import FLOAT16, FLOAT32, INT8
 from autotl.exporters.registry import (
     list_exporters,
     load_exporter,
@@ -22,8 +22,8 @@ def test_the_built_in_formats_are_registered_and_whole():
     assert {listing.name for listing in list_exporters()} >= BUILT_IN
     for name in BUILT_IN:
         exporter = load_exporter(name)
-        assert exporter.name == name and exporter.summary and exporter.runtime_packages
-        assert set(exporter.precisions) <= set(PRECISIONS) and next(iter(exporter.precisions)) == FLOAT32
+        assert exporter.name == name and exporter.file and exporter.runtime_packages
+        assert set(exporter.precisions) <= {FLOAT32, FLOAT16, INT8} and next(iter(exporter.precisions)) == FLOAT32
 
 
 @pytest.mark.parametrize(
