@@ -10,7 +10,7 @@ LEVELS = {
     "partly": ("partly unfrozen", ACCENT),
     "full": ("fully trained", SECOND),
 }
-_STEP, _ROW_INCHES, _FRAME_INCHES, _LABEL_LETTERS = 0.22, 0.62, 1.3, 26
+_STEP, _ROW_INCHES, _FRAME_INCHES, _LABEL_LETTERS = 0.22, 0.62, 1.3, 24
 
 
 def draw_comparison(result: Mapping[str, Any]) -> str:
@@ -29,7 +29,7 @@ def draw_comparison(result: Mapping[str, Any]) -> str:
         left.set_ylim(len(networks) - 0.45, -0.55)
         left.set_xlabel(f"accuracy on {result['images']['test']} test images, 95 % interval")
         right.set_xlabel("seconds of a fit")
-        right.set_xscale("log")
+        _count_in_decades(right)
         for place in range(len(networks) - 1):
             for one in (left, right):
                 one.axhline(place + 0.5, color=RULE, linewidth=0.8)
@@ -43,6 +43,17 @@ def draw_comparison(result: Mapping[str, Any]) -> str:
     drawing = svg(draw, _FRAME_INCHES + _ROW_INCHES * len(networks), "Accuracy and cost of each network and level")
     start = drawing.index(">") + 1
     return f'{drawing[:start]}\n<rect width="100%" height="100%" fill="white"/>{drawing[start:]}'
+
+
+def _count_in_decades(axes: Any) -> None:
+    """A logarithmic axis with plain numbers on it."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.margins(x=0.12)
 
 
 def _network(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -77,4 +88,11 @@ def _draw_level(
         right.plot([max(0.01, row["fit_seconds"]) for row, _ in done], heights, "o", color=colour, markersize=5.5)
     for row, place in zip(rows, places, strict=True):
         if row["state"] != "complete":
-            left.annotate(f"{name}: failed", (0.02, place), xycoords=("axes fraction", "data"), color=MUTED, fontsize=8)
+            left.annotate(
+                f"{name}: failed",
+                (0.02, place),
+                xycoords=("axes fraction", "data"),
+                color=MUTED,
+                fontsize=8,
+                va="center",
+            )
