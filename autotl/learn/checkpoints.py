@@ -30,7 +30,9 @@ SECONDS = 10.0
 """From one checkpoint within a fold to the next, at least."""
 MOST_SHARE = 0.05
 """Of the time that may go into writing them: large ones are written more seldom."""
-SETTINGS = ("kind", "seed", "metric", "evaluation", "images", "folds", "repeats", "fold_seed", "prune")
+SETTINGS = (
+    "kind", "seed", "metric", "evaluation", "images", "folds", "repeats", "fold_seed", "prune", "rows", "held_out"
+)  # fmt: skip
 """What decides the course of a job besides its configuration and its rows."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile)
 
@@ -211,6 +213,6 @@ def _spec(task: Task, config: TrialConfig, payload: Mapping[str, Any]) -> dict[s
         "autotl": __version__,
         "keras": [importlib.metadata.version("keras"), os.environ.get("KERAS_BACKEND", "")],
         "config": config.to_json(),
-        "rows": task.sources.manifest.split_fingerprint,
+        "split": task.sources.manifest.split_fingerprint,
         **{name: payload.get(name) for name in SETTINGS},
     }

@@ -120,6 +120,12 @@ def _run_soup(task: Task, config: TrialConfig, payload: Mapping[str, Any], repor
     return score_soup(task, config, payload)
 
 
+def _run_fit(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from autotl.learn.fits import run_fit
+
+    return run_fit(task, config, payload, report)
+
+
 def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Fit to training and validation rows together, assemble, save; and say what the live model computes."""
     from autotl.learn.features import BATCH, forward_batches
@@ -234,4 +240,5 @@ KINDS: dict[str, Callable[[Task, TrialConfig, Mapping[str, Any], Report], dict[s
     "timing": _run_timing,
     "stack": _run_stack,
     "soup": _run_soup,
+    "fit": _run_fit,
 }

@@ -116,7 +116,7 @@ def _cross_validate(task: Task, config: TrialConfig, payload: Mapping[str, Any],
         on_epoch = after_epoch if number == 0 and watches else None
         rows = np.setdiff1d(task.everything, held_out)
         watch = Watch(on_epoch, alarm, _keeper(payload, number), course.resume())
-        done.append(_fit(task, config, rows, held_out, seed + number, watch))
+        done.append(fit_and_predict(task, config, rows, held_out, seed + number, watch))
         so_far = _joined(done)
         is_last, is_cut_short = number + 1 == len(folds), done[-1].extra.get("stopped", False)
         if is_cut_short or (after(offset + number + 1, so_far.logits, so_far.rows) and not is_last):
@@ -161,11 +161,13 @@ def _hold_out(task: Task, config: TrialConfig, payload: Mapping[str, Any], repor
         return course.report(epoch, _score(task, logits, task.validation, payload["metric"]))
 
     watch = Watch(after_epoch, make_alarm(payload), _keeper(payload, 0), course.resume())
-    fitted = _fit(task, config, task.train, task.validation, payload["seed"], watch)
+    fitted = fit_and_predict(task, config, task.train, task.validation, payload["seed"], watch)
     return fitted._replace(extra={"stopped": False, **fitted.extra, "curve": course.curve})
 
 
-def _fit(task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int, watch: Watch) -> HeldOut:
+def fit_and_predict(
+    task: Task, config: TrialConfig, rows: np.ndarray, held_out: np.ndarray, seed: int, watch: Watch
+) -> HeldOut:
     """Logits of the held-out rows from a fit to the others."""
     on_epoch = watch.on_epoch
     if config.recipe == "probe":
