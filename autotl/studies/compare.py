@@ -31,7 +31,7 @@ from autotl.studies.session import Session, Setup, finished_result, open_session
 TUNING_PARTS = 5  # rates are chosen on one part of so many of the images that are fitted to
 BACKWARD = 2  # passes that the gradients of a layer cost
 VIEWS = {"none": 1, AUGMENTATION: 2}
-START_SECONDS = 10.0  # to build and trace a network that is trained
+START_SECONDS = 5.0  # to build and trace a network that is trained
 
 
 def run_compare(request: Request, setup: Setup, on_event: OnEvent) -> dict[str, Any]:

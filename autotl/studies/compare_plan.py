@@ -47,7 +47,7 @@ class Request:
     accept_licences: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # records hold dictionaries: a network is equal to itself alone
 class Network:
     """One that is compared: `weights` is "pretrained" or "random", `image_size` in pixels."""
 

@@ -53,13 +53,15 @@ def _alike(alike: Sequence[Mapping[str, Any]], others: int) -> str:
 
 
 def _cheapest(alike: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
-    known = [row for row in alike if row["multiply_adds"] is not None and row["fit_seconds"] is not None]
+    """The one of these with the fewest multiply-adds; of the same network, the one that trains the least of it."""
+    known = [row for row in alike if row["multiply_adds"] is not None]
     if not known:
         return []
-    cheap = min(known, key=lambda row: (row["multiply_adds"], row["fit_seconds"]))
+    order = list(LEVEL_WORDS)
+    cheap = min(known, key=lambda row: (row["multiply_adds"], order.index(row["level"])))
     if cheap is best:
-        return ["It is also the cheapest of these to run."]
-    return [f"The cheapest of these to run is {name_row(cheap)}, {cheap['multiply_adds'] / 1e6:.0f} M multiply-adds."]
+        return ["It also costs the least of these."]
+    return [f"Of these {name_row(cheap)} costs the least: {cheap['multiply_adds'] / 1e6:.0f} M multiply-adds an image."]
 
 
 def _gained(gains: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -34,7 +34,13 @@ def test_rows_that_cannot_be_told_from_the_best_are_named_and_the_cheapest_of_th
     rows = [BEST, row("small", "frozen", 0.88, as_good_as_best=True), row("small", "full", 0.5)]
     said = conclude(rows, [])
     assert said[1] == "These test images cannot tell it from 1 of the 2 other rows: small frozen."
-    assert said[2] == "The cheapest of these to run is small frozen, 100 M multiply-adds."
+    assert said[2] == "Of these small frozen costs the least: 100 M multiply-adds an image."
+
+
+def test_of_one_network_the_least_trained_row_costs_least():
+    rows = [BEST, row("big", "frozen", 0.88, as_good_as_best=True, multiply_adds=400e6, fit_seconds=99.0)]
+    assert conclude(rows, [])[2] == "Of these big frozen costs the least: 400 M multiply-adds an image."
+    assert conclude([*rows[1:], {**BEST, "multiply_adds": 1e6}], [])[2] == "It also costs the least of these."
 
 
 def test_gains_and_losses_over_the_frozen_network_are_told_where_they_are_sure():
