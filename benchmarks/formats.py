@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ from machine import machine_record
 
 from autotl import api
 from autotl.backbones.registry import load_backbone
+from autotl.data.decode import load_square
+from autotl.data.samples import resolve_dataset
 from autotl.errors import AutotlError
 from autotl.exporters.registry import list_exporters, load_exporter
 
@@ -41,7 +44,7 @@ WALL = (
 SAMPLE = "sample:clipart"
 SENSIBLE_SIZE = 96  # pixels; below it some networks have one pixel left at their end
 SPREAD = 1.0  # of the logits of untrained networks, their standard deviation
-BATCH = 32
+BATCH = 64
 LIMIT_SECONDS = 7200
 GRACE_SECONDS = 10  # in which a process that is late ends its own children
 
@@ -225,28 +228,35 @@ def random_model(name: str, image_size: int | None, folder: Path) -> Path:
 
 
 def settle(model: Any) -> None:
-    """Makes an untrained network behave like a trained one: activations of about one, logits that differ.
+    """Makes an untrained network behave like a trained one: activations of about one, logits that differ by image.
 
-    Batch normalisation gets the statistics of a batch, without which activations die away from layer to layer, and the
-    head, which begins with zeros, weights that spread its logits over the classes.
+    Normalisation gets the statistics of real images, without which activations die away or grow from layer to layer,
+    and the head, which begins with zeros, weights that spread its logits over the classes.
     """
     import keras
 
-    generator = np.random.default_rng(0)
-    side = model.input_shape[1]
-    blocks = generator.integers(0, 256, (BATCH, 8, 8, 3)).repeat(-(-side // 8), axis=1).repeat(-(-side // 8), axis=2)
-    pixels = blocks[:, :side, :side].astype(np.float32)
+    pixels = sample_images(model.input_shape[1])
     backbone = max(
         (layer for layer in model.layers if isinstance(layer, keras.Model)), key=lambda one: one.count_params()
     )
     for layer in backbone._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable, layer.momentum = True, 0.0
-    backbone(pixels, training=True)
-    features = keras.Model(model.input, model.layers[-4].output).predict(pixels.astype(np.uint8), verbose=0)
-    *standardise, kernel, bias = model.get_layer("head").get_weights()
-    length = np.linalg.norm(features, axis=1).mean() / np.sqrt(len(kernel))
-    model.get_layer("head").set_weights([*standardise, generator.normal(size=kernel.shape) * SPREAD / length, bias])
+    backbone(pixels.astype(np.float32), training=True)
+    head = model.get_layer("head")
+    found = keras.Model(model.input, model.layers[-4].output).predict(pixels, verbose=0)
+    _, _, kernel, bias = head.get_weights()  # the first two standardise the features
+    spread = SPREAD * np.random.default_rng(0).normal(size=kernel.shape)
+    variance = found.var(axis=0)
+    head.set_weights([found.mean(axis=0), np.maximum(variance, variance.mean() / 100), spread, bias])  # some are dead
+
+
+def sample_images(side: int) -> np.ndarray:
+    """Images of all classes of the sample, uint8 `[BATCH, side, side, 3]`."""
+    with zipfile.ZipFile(resolve_dataset(SAMPLE)) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith((".png", ".jpg")))
+        chosen = names[:: len(names) // BATCH][:BATCH]
+        return np.stack([load_square(archive.read(name), side) for name in chosen])
 
 
 if __name__ == "__main__":
