@@ -11,6 +11,7 @@ from autotl.errors import TrialError
 from autotl.learn.checkpoints import Report, open_course
 from autotl.learn.config import TrialConfig
 from autotl.learn.metrics import scores, softmax
+from autotl.learn.prepared import plain_view
 from autotl.learn.probe import network_multiply_adds
 from autotl.learn.task import Task
 from autotl.learn.trials import Watch, fit_and_predict, make_alarm
@@ -31,7 +32,8 @@ def run_fit(task: Task, config: TrialConfig, payload: Mapping[str, Any], report:
     Returns:
         scores (of `autotl.learn.metrics.scores`, on the held-out rows), fit_seconds (of solving or training alone),
         curve [{epoch, seconds, accuracy, log_loss}] (with `curve`; seconds of training until then, scoring left
-        out), multiply_adds (of one image's forward pass), and trained_parameters where a network was trained.
+        out), multiply_adds (of one image's forward pass), and trained_parameters (but of a head that was trained on
+        features).
 
     Raises:
         TrialError: `rows` and `held_out` are no two parts of the task's rows.
@@ -57,6 +59,9 @@ def run_fit(task: Task, config: TrialConfig, payload: Mapping[str, Any], report:
     extra = fitted.extra
     if "multiply_adds" not in extra:
         extra = {**extra, "multiply_adds": network_multiply_adds(task, config)}
+    if config.is_convex:
+        width = plain_view(task, config).shape[1]
+        extra = {**extra, "trained_parameters": (width + 1) * len(task.classes)}
     return {
         **extra,
         "scores": scores(probabilities, labels),
