@@ -1,5 +1,6 @@
 """What becomes of an error: words on stderr, one JSON object on stdout where that was asked for, an exit code."""
 
+import errno
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from autotl.errors import AutotlError, Interrupted
 
 USAGE_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def fail(error: BaseException, as_json: bool, shows_traceback: bool) -> int:
@@ -32,10 +34,15 @@ def fail(error: BaseException, as_json: bool, shows_traceback: bool) -> int:
     else:
         prefix = "" if kind == Interrupted.kind else "Error: "
         click.echo(prefix + "\n".join(visible(line) for line in message.splitlines()), err=True)
-    if not isinstance(error, AutotlError | click.ClickException | click.Abort | KeyboardInterrupt | MemoryError):
+    known = (AutotlError, click.ClickException, click.Abort, KeyboardInterrupt, MemoryError)
+    if not isinstance(error, known) and getattr(error, "errno", None) not in _FULL:
         click.echo(f"The whole story is in {_save_traceback(error)}; please report it.", err=True)
-    if as_json:
-        write_json({"error": {"kind": kind, "message": message}})
+    try:
+        if as_json:
+            write_json({"error": {"kind": kind, "message": message}})
+        sys.stdout.flush()
+    except OSError:  # stdout is what there is no room for
+        _discard_output()
     return code
 
 
@@ -52,6 +59,9 @@ def _explain(error: BaseException) -> tuple[str, str, int]:
             return Interrupted.kind, "Stopped.", INTERRUPTED_EXIT_CODE
         case MemoryError():
             return "runtime", "there is not enough memory. Close other programs, or use --jobs 1 or smaller images.", 1
+        case OSError() if error.errno in _FULL:
+            place = "" if error.filename is None else f" of {error.filename}"
+            return "runtime", f"the disk{place} is full. Make room, and give the same command again.", 1
     return "runtime", f"{type(error).__name__}: {error}", 1
 
 
@@ -67,7 +77,7 @@ def _save_traceback(error: BaseException) -> str:
 
 
 def _discard_output() -> None:
-    """Let what is still buffered go nowhere, or the interpreter complains about the pipe while it exits."""
+    """Let what is still buffered go nowhere, or the interpreter complains about it while it exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

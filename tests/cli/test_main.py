@@ -122,6 +122,15 @@ def test_a_reader_who_has_seen_enough_gets_no_traceback():
     assert answer.stderr == ""
 
 
+@pytest.mark.process
+def test_a_full_disk_is_said_in_words():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "autotl", "spaces", "list", "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "Error: the disk is full. Make room, and give the same command again.\n"
+
+
 def test_stdout_is_the_result_alone_in_a_real_process():
     answer = run_process("backbones", "list", "--json")
     assert answer.returncode == 0
