@@ -12,7 +12,8 @@ from autotl.cli.output import emit, make_table, slot_options, standard_options, 
 if TYPE_CHECKING:
     from rich.console import Console
 
-LEVELS = {"frozen": "frozen", "partly": "partly unfrozen", "full": "fully trained"}
+LEVELS = {"frozen": "frozen", "partly": "partly unfrozen", "full": "fully fine-tuned"}
+FROM_SCRATCH = "from scratch"
 
 
 def _words(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -106,7 +107,7 @@ def _render(console: "Console", result: Mapping[str, Any]) -> None:
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
-    head = (row["label"], row["pretrained_on"] or "random", LEVELS[row["level"]])
+    head = (row["label"], row["pretrained_on"] or "random", _trained(row))
     if row["state"] != "complete":
         return (*head, "", "", "failed", "", "", "", "", "", "")
     low, high = row["test"]["accuracy_ci95"]
@@ -122,6 +123,10 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         _number(row["multiply_adds"], 1e6, 0),
         _number(row["milliseconds"], 1, 1),
     )
+
+
+def _trained(row: Mapping[str, Any]) -> str:
+    return FROM_SCRATCH if (row["weights"], row["level"]) == ("random", "full") else LEVELS[row["level"]]
 
 
 def _number(value: float | None, unit: float, digits: int) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from autotl.report.tables import hide_paths
 
-LEVELS = {"frozen": "frozen", "partly": "partly unfrozen", "full": "fully trained"}
+LEVELS = {"frozen": "frozen", "partly": "partly unfrozen", "full": "fully fine-tuned"}
+FROM_SCRATCH = "from scratch"
 CSV_COLUMNS = (
     "label", "weights", "pretrained_on", "level", "image_size", "state", "reason", "rate", "fit_seconds",
     "total_seconds", "parameters", "trained_parameters", "multiply_adds", "milliseconds", "weights_bytes", "is_best",
@@ -71,8 +72,7 @@ def csv_table(result: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    level = LEVELS[row["level"]]
-    head = [_cell(row["label"]), _cell(row["pretrained_on"] or "random"), level]
+    head = [_cell(row["label"]), _cell(row["pretrained_on"] or "random"), _trained(row)]
     if row["state"] != "complete":
         return [*head, f"failed: {_cell(hide_paths(row['reason']))}", *[""] * (len(_HEADINGS) - len(head) - 1)]
     test, behind = row["test"], row["behind_best"]
@@ -95,6 +95,10 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 def _range(bounds: Sequence[float], sign: str = "") -> str:
     return " to ".join(f"{100 * bound:{sign}.1f}" for bound in bounds)
+
+
+def _trained(row: Mapping[str, Any]) -> str:
+    return FROM_SCRATCH if (row["weights"], row["level"]) == ("random", "full") else LEVELS[row["level"]]
 
 
 def _number(value: float | None, unit: float, digits: int) -> str:

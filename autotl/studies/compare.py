@@ -20,7 +20,7 @@ from autotl.studies.compare_plan import (
     check_request,
     config_of,
     find_networks,
-    ordered_levels,
+    levels_of,
     tail_share,
     to_json,
 )
@@ -94,7 +94,7 @@ def _rows(request: Request, networks: Sequence[Network]) -> list[Row]:
 
     rates = len(set(request.rates))
     for network in networks:
-        for level in ordered_levels(request):
+        for level in levels_of(network, request):
             is_solved = level == FROZEN  # exactly, whatever the seed, and without a rate
             tuning = take(0 if is_solved or rates == 1 else rates)
             rows.append(Row(network, level, tuning, take(1 if is_solved else request.seeds)))

@@ -96,6 +96,8 @@ def find_networks(request: Request) -> list[Network]:
     """
     asked = list(dict.fromkeys(_split(name, request.weights) for name in request.backbones))
     found = [_find(name, weights, request.accept_licences) for name, weights in asked]
+    if set(request.levels) == {PARTLY} and any(weights == RANDOM for _, weights in found):
+        raise UsageError("With random weights there is nothing to unfreeze a part of. Add --level frozen,full.")
     sizes = choose_sizes([record for record, _ in found], request.image_size)
     return [Network(record, weights, size) for (record, weights), size in zip(found, sizes, strict=True)]
 
@@ -119,10 +121,15 @@ def choose_sizes(records: Sequence[Backbone], asked: int | None) -> list[int]:
 
 
 def config_of(network: Network, level: str, request: Request, rate: float) -> dict[str, Any]:
-    """The configuration of a row: the same head, epochs and augmentation for all."""
+    """The configuration of a row: the same head, epochs and augmentation for all.
+
+    A network without pretrained weights is trained from scratch, batch normalisation too; fine-tuning would keep its
+    statistics, which nobody has measured.
+    """
+    trained = "finetune" if network.weights == PRETRAINED else "scratch"
     return {
         **network.to_json(),
-        "recipe": "probe" if level == FROZEN else "finetune",
+        "recipe": "probe" if level == FROZEN else trained,
         "freeze_depth": FREEZE_DEPTHS[level],
         "head": "linear",
         "penalty": "best",
@@ -151,6 +158,11 @@ def to_json(request: Request, networks: Sequence[Network]) -> dict[str, Any]:
 def ordered_levels(request: Request) -> list[str]:
     """The levels that were asked for, from the least trained to the most."""
     return [level for level in LEVELS if level in request.levels]
+
+
+def levels_of(network: Network, request: Request) -> list[str]:
+    """Those that are compared of a network: with random weights there is nothing to unfreeze a part of."""
+    return [level for level in ordered_levels(request) if network.weights == PRETRAINED or level != PARTLY]
 
 
 def tail_share(timing: Mapping[str, Any], level: str) -> float:

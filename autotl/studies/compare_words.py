@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LEVEL_WORDS = {"frozen": "frozen", "partly": "partly unfrozen", "full": "fully fine-tuned"}
-UNTRAINED_WORDS = {
-    "frozen": "frozen with random weights",
-    "partly": "with random weights, its last stages trained",
-    "full": "trained from random weights",
-}
+UNTRAINED_WORDS = {"frozen": "frozen with random weights", "full": "trained from scratch"}
 
 
 def conclude(rows: Sequence[Mapping[str, Any]], gains: Sequence[Mapping[str, Any]]) -> list[str]:

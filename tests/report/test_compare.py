@@ -55,9 +55,9 @@ def test_the_table_says_of_every_row_what_it_was_pretrained_on(result):
     assert {len(row) for row in (header, rules, *rows)} == {len(header)}
     assert [row[:3] for row in rows] == [
         ["lite0", "ImageNet-1k", "frozen"],
-        ["lite0", "ImageNet-1k", "fully trained"],
+        ["lite0", "ImageNet-1k", "fully fine-tuned"],
         ["vgg\\|16", "random", "frozen"],
-        ["vgg\\|16", "random", "fully trained"],
+        ["vgg\\|16", "random", "from scratch"],
     ]
 
 

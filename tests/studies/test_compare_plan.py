@@ -8,12 +8,12 @@ from autotl.backbones.registry import load_backbone
 from autotl.errors import UsageError
 from autotl.studies.compare_plan import (
     FREEZE_DEPTHS,
-    LEVELS,
     Request,
     check_request,
     choose_sizes,
     config_of,
     find_networks,
+    levels_of,
     tail_share,
     to_json,
 )
@@ -87,12 +87,22 @@ def test_what_cannot_be_meant_is_refused(changes, words):
 
 
 def test_rows_differ_in_what_is_trained_alone():
-    request = asked("efficientnet-lite0:random")
+    request = asked("efficientnet-lite0")
     (network,) = find_networks(request)
-    configs = [config_of(network, level, request, 1e-3) for level in LEVELS]
+    configs = [config_of(network, level, request, 1e-3) for level in levels_of(network, request)]
     assert [config.pop("freeze_depth") for config in configs] == [1.0, 0.5, 0.0]
     assert [config.pop("recipe") for config in configs] == ["probe", "finetune", "finetune"]
     assert configs[0] == configs[1] == configs[2]
+
+
+def test_random_weights_are_frozen_or_trained_from_scratch():
+    request = asked("efficientnet-lite0:random")
+    (network,) = find_networks(request)
+    levels = levels_of(network, request)
+    recipes = [config_of(network, level, request, 1e-3)["recipe"] for level in levels]
+    assert list(zip(levels, recipes, strict=True)) == [("frozen", "probe"), ("full", "scratch")]
+    with pytest.raises(UsageError, match="frozen,full"):
+        find_networks(replace(request, levels=("partly",)))
 
 
 def test_the_request_that_is_kept_names_sizes_and_weights():
