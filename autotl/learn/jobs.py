@@ -126,6 +126,12 @@ def _run_fit(task: Task, config: TrialConfig, payload: Mapping[str, Any], report
     return run_fit(task, config, payload, report)
 
 
+def _run_pretrain(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from autotl.learn.pretrain import run_pretrain
+
+    return run_pretrain(task, config, payload, report)
+
+
 def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Fit to training and validation rows together, assemble, save; and say what the live model computes."""
     from autotl.learn.features import BATCH, forward_batches
@@ -241,4 +247,5 @@ KINDS: dict[str, Callable[[Task, TrialConfig, Mapping[str, Any], Report], dict[s
     "stack": _run_stack,
     "soup": _run_soup,
     "fit": _run_fit,
+    "pretrain": _run_pretrain,
 }

@@ -1,0 +1,72 @@
+"""A network trained on a source data set: what becomes of its weights, its statistics and its checkpoint."""
+
+import numpy as np
+import pytest
+
+from autotl.errors import TrialError
+from autotl.learn.jobs import run_job
+
+pytestmark = pytest.mark.keras
+CONFIG = {
+    "backbone": "mobilenet",
+    "image_size": 32,
+    "recipe": "finetune",
+    "freeze_depth": 0.0,
+    "augmentation": "flip",
+    "batch_size": 16,
+    "epochs": 3,
+    "ema": "on",
+    "head_rate": 1e-3,
+    "tail_rate": 1e-3,
+}
+
+
+def go_on(step, value, extra):
+    return False
+
+
+@pytest.fixture(scope="module")
+def trained(problem, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    return run_job(problem.payload(folder, CONFIG, "pretrain"), go_on)
+
+
+def test_it_is_scored_on_what_it_has_not_seen_with_an_interval_and_a_curve(trained):
+    low, high = trained["scores"]["accuracy_ci95"]
+    assert trained["scores"]["n"] == 9 and low <= trained["scores"]["accuracy"] <= high
+    assert [point["epoch"] for point in trained["curve"]] == [1, 2, 3] and trained["epochs"] == 3
+    assert all(np.isfinite([point[name] for name in ("loss", "log_loss")]).all() for point in trained["curve"])
+
+
+def test_its_batch_statistics_are_those_of_the_images_under_its_last_weights(trained, problem):
+    import keras
+
+    network = keras.saving.load_model(trained["model"], compile=False)
+    task = problem.task()
+    from autotl.data.images import open_images
+
+    images = open_images(problem.manifest, 32, problem.cache)[np.asarray(task.sources.rows)[task.train]]
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    seen = keras.Model(network.inputs[0], first.input)(images.astype("float32"), training=False)
+    np.testing.assert_allclose(first.moving_mean, np.asarray(seen).mean(axis=(0, 1, 2)), rtol=1e-3, atol=1e-4)
+    assert len(network.output_shape) == 4  # without its head
+
+
+def test_cut_off_it_goes_on_to_the_same_weights(trained, problem, tmp_path):
+    first, second = tmp_path / "attempt-1", tmp_path / "attempt-2"
+
+    def stop_after_two(step, value, extra):
+        return step == 2
+
+    payload = problem.payload(first, CONFIG, "pretrain", checkpoint_seconds=0)
+    assert run_job(payload, stop_after_two)["stopped"]
+    assert (first / "checkpoint.npz").exists()
+    again = run_job({**payload, "folder": str(second), "earlier": [str(first)]}, go_on)
+    assert again["curve"] == trained["curve"] and again["scores"] == trained["scores"]
+    assert not (first / "checkpoint.npz").exists()
+
+
+def test_a_rate_without_measure_is_said(problem, tmp_path):
+    wild = {**CONFIG, "tail_rate": 1e30, "head_rate": 1e30}
+    with pytest.raises(TrialError, match="finite"):
+        run_job(problem.payload(tmp_path, wild, "pretrain"), go_on)
