@@ -16,14 +16,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotl.api import check_data, evaluate, export, predict, report, resume, search, status, stop
+    from autotl.api import check_data, compare, evaluate, export, predict, report, resume, search, status, stop
     from autotl.errors import AutotlError, DataError, Interrupted, NoTrialError, ParityError, PluginError, UsageError
     from autotl.result import SearchResult
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "autotl.api": ("check_data", "evaluate", "export", "predict", "report", "resume", "search", "status", "stop"),
+    "autotl.api": (
+        "check_data", "compare", "evaluate", "export", "predict", "report", "resume", "search", "status", "stop",
+    ),
     "autotl.errors": (
         "AutotlError", "DataError", "Interrupted", "NoTrialError", "ParityError", "PluginError", "UsageError",
     ),
@@ -41,6 +43,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "check_data",
+    "compare",
     "evaluate",
     "export",
     "predict",
