@@ -132,6 +132,20 @@ def _run_pretrain(task: Task, config: TrialConfig, payload: Mapping[str, Any], r
     return run_pretrain(task, config, payload, report)
 
 
+def _run_self_supervised(
+    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    from autotl.learn.self_supervised import run_self_supervised
+
+    return run_self_supervised(task, config, payload, report)
+
+
+def _run_settle(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    from autotl.learn.settling import run_settle
+
+    return run_settle(task, config, payload, report)
+
+
 def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Fit to training and validation rows together, assemble, save; and say what the live model computes."""
     from autotl.learn.features import BATCH, forward_batches
@@ -248,4 +262,6 @@ KINDS: dict[str, Callable[[Task, TrialConfig, Mapping[str, Any], Report], dict[s
     "soup": _run_soup,
     "fit": _run_fit,
     "pretrain": _run_pretrain,
+    "self_supervised": _run_self_supervised,
+    "settle": _run_settle,
 }

@@ -34,8 +34,8 @@ from autotl.learn.views import live_layers
 from autotl.learn.whole_models import Whole, build_whole
 
 VALIDATION_BATCH = 64
-OnEpoch = Callable[[int, np.ndarray], bool]
-"""`on_epoch(epoch, logits)` after each epoch, with logits of the held-out rows; True stops training."""
+OnEpoch = Callable[[int, np.ndarray | None], bool]
+"""`on_epoch(epoch, logits)` after each epoch, with logits of the held-out rows where they are scored; True stops."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,14 @@ def fit_scratch(
     seed: int,
     on_epoch: OnEpoch,
     resume: Resume = FROM_THE_START,
+    scores_epochs: bool = True,
 ) -> Fitted:
     """Train on `rows`; `held_out` may be empty.
 
     Args:
+        on_epoch: see OnEpoch.
         resume: where training begins, and who keeps its state; see `autotl.learn.training.train`.
+        scores_epochs: False where nobody looks at an epoch's logits: then only the last are computed.
 
     Raises:
         UnsettledError: a hypermodel asks for other values than the configuration has.
@@ -98,7 +101,8 @@ def fit_scratch(
         return ImageBatches(images, index[chosen], targets, size, whole.scale, augment, seed if shuffle else None)
 
     training = batches(rows, shuffle=True)
-    progress = Progress(whole, score, on_epoch, training, seed, resume if whole.fit is None else FROM_THE_START)
+    resume = resume if whole.fit is None else FROM_THE_START
+    progress = Progress(whole, score if scores_epochs else None, on_epoch, training, seed, resume)
     begin = progress.epoch
     validation = batches(held_out, shuffle=False) if len(held_out) else None
     with ledger.phase("train"):
@@ -119,12 +123,12 @@ def finish(scorer: Any, temperature: float, name: str) -> Any:
 
 
 class Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Scores the held-out rows after each epoch, reports, and stops training when that is asked for."""
+    """Scores the held-out rows after each epoch, if anybody looks; reports, and stops training when asked to."""
 
     def __init__(
         self,
         whole: Whole,
-        score: Callable[[], np.ndarray],
+        score: Callable[[], np.ndarray] | None,
         on_epoch: OnEpoch,
         batches: ImageBatches,
         seed: int,
@@ -152,7 +156,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch += 1  # of all calls of fit: a hypermodel may train in phases
-        self.logits = self._score()
+        self.logits = None if self._score is None else self._score()
         if self._on_epoch(self.epoch, self.logits):
             self.stopped = epoch + 1 < self.params.get("epochs", epoch + 1)
             self.model.stop_training = True

@@ -209,8 +209,9 @@ def _fit_scratch(
 ) -> HeldOut:
     from autotl.learn.scratch import fit_scratch
 
-    def after_epoch(epoch: int, logits: np.ndarray) -> bool:
-        return (watch.on_epoch is not None and watch.on_epoch(epoch, logits)) or watch.alarm()
+    def after_epoch(epoch: int, logits: np.ndarray | None) -> bool:
+        return (watch.on_epoch is not None and logits is not None and watch.on_epoch(epoch, logits)) or watch.alarm()
 
-    fitted = fit_scratch(task, config, rows, held_out, seed, after_epoch, watch.resume)
+    watched = watch.on_epoch is not None
+    fitted = fit_scratch(task, config, rows, held_out, seed, after_epoch, watch.resume, watched)
     return HeldOut(fitted.logits, held_out, fitted.to_json())

@@ -18,6 +18,8 @@ from autotl.learn.pooling import pool
 
 TO_UNIT = 1.0 / 255.0
 WARM_UP = 0.1
+MOMENTUM = 0.9
+"""Of batch normalisation at most: statistics that begin at 0 and 1 must be the images' after dozens of steps."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ def _build_backbone(config: TrialConfig, backbone: Any, classes: int, steps: int
     """The baseline of a backbone: all of it trains, batch normalisation too, at the rate of the head."""
     import keras
 
+    for layer in backbone._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, MOMENTUM)
     images, cuts = keras.Input(backbone.input_shape[1:]), stage_cuts(backbone)
     if config.taps == "last":
         features = pool(backbone(images), config.pooling)

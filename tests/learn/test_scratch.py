@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from autotl.errors import TrialError, UsageError
+from autotl.learn.config import read_config
 from autotl.learn.jobs import run_job
 
 pytestmark = pytest.mark.keras
@@ -169,6 +170,18 @@ def test_a_backbone_can_be_trained_from_scratch_as_a_baseline(problem, tmp_path,
     assert result["trained_parameters"] == 14_714_688 + 512 * 3 + 3  # all of it
     assert result["multiply_adds"] > 10**8
     assert result["options"] == {}
+
+
+def test_a_backbone_from_scratch_is_scored_with_the_statistics_of_its_images_after_a_few_dozen_steps():
+    from autotl.learn.whole_models import build_whole
+
+    config = read_config({"backbone": "efficientnet-lite0", "image_size": 32, "recipe": "scratch"})
+    whole = build_whole(config, classes=3, steps=40)
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    for _ in range(40):
+        seen = np.asarray(whole.model(images.astype(np.float32), training=True))
+    scored = np.asarray(whole.scorer(images))
+    np.testing.assert_allclose(scored, seen, atol=0.25 * seen.std())
 
 
 def test_images_are_read_batch_by_batch_in_a_new_order_each_epoch():
