@@ -84,7 +84,8 @@ def render_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> 
         f"A network without a classifier, trained with autotl for {training['epochs']} epochs at "
         f"{description['image_size']} px on {data['images']['train']} images of {data['classes']} classes, from "
         f"{_plain(training['init'])} weights. The head that was trained with it is right on "
-        f"{100 * scores['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}) of {scores['n']} other images of that data set.",
+        f"{100 * scores['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}) of {scores['n']} other images "
+        "of that data set.",
         "",
         "Use it with `autotl search DATASET --backbone FOLDER`. Its file loads in Keras's safe mode; its sha256 is",
         f"`{description['model']['sha256']}`.",

@@ -72,6 +72,8 @@ def _check_description(description: Any) -> None:
         raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
     if description.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(f"its schema_version is {description.get('schema_version')!r}")
+    if description.get("kind") == "backbone":
+        raise ValueError("it is a network without a head, for autotl search --backbone")
     names = description.get("class_names")
     if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
         raise ValueError("class_names must be a list of two or more texts")

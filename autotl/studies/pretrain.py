@@ -111,7 +111,7 @@ def _find(request: Request) -> tuple[Backbone, str]:
             raise UsageError(f"--init is random, pretrained, or the path of a run or backbone folder, not {weights!r}.")
         parent, weights = load_backbone(absolute_reference(weights)), PRETRAINED
         made_from = [parent.name, *(one["backbone"] for one in parent.provenance.get("ancestors", []))]
-        if record.name not in made_from:
+        if not {record.name, record.label} & set(made_from):
             raise UsageError(
                 f"--init goes on from a network of the same architecture: {request.init} was made from "
                 f"{made_from[-1] or 'an unknown network'}, not from {request.backbone}. Leave one of the two out."

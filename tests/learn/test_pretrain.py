@@ -8,7 +8,6 @@ from autotl.learn.jobs import run_job
 
 pytestmark = pytest.mark.keras
 CONFIG = {
-    "backbone": "mobilenet",
     "image_size": 32,
     "recipe": "finetune",
     "freeze_depth": 0.0,
@@ -26,9 +25,22 @@ def go_on(step, value, extra):
 
 
 @pytest.fixture(scope="module")
-def trained(problem, tmp_path_factory):
+def config(tmp_path_factory):
+    """Of a small network with batch normalisation."""
+    import keras
+
+    path, layers = tmp_path_factory.mktemp("network") / "tiny.keras", keras.layers
+    image = keras.Input((32, 32, 3))
+    seen = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, use_bias=False)(image)))
+    seen = layers.Dropout(0.1)(layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, strides=2)(seen))))
+    keras.Model(image, layers.Conv2D(16, 1)(seen)).save(path)
+    return {**CONFIG, "backbone": f"{path}?normalisation=unit"}
+
+
+@pytest.fixture(scope="module")
+def trained(problem, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    return run_job(problem.payload(folder, CONFIG, "pretrain"), go_on)
+    return run_job(problem.payload(folder, config, "pretrain"), go_on)
 
 
 def test_it_is_scored_on_what_it_has_not_seen_with_an_interval_and_a_curve(trained):
@@ -52,13 +64,13 @@ def test_its_batch_statistics_are_those_of_the_images_under_its_last_weights(tra
     assert len(network.output_shape) == 4  # without its head
 
 
-def test_cut_off_it_goes_on_to_the_same_weights(trained, problem, tmp_path):
+def test_cut_off_it_goes_on_to_the_same_weights(trained, problem, config, tmp_path):
     first, second = tmp_path / "attempt-1", tmp_path / "attempt-2"
 
     def stop_after_two(step, value, extra):
         return step == 2
 
-    payload = problem.payload(first, CONFIG, "pretrain", checkpoint_seconds=0)
+    payload = problem.payload(first, config, "pretrain", checkpoint_seconds=0)
     assert run_job(payload, stop_after_two)["stopped"]
     assert (first / "checkpoint.npz").exists()
     again = run_job({**payload, "folder": str(second), "earlier": [str(first)]}, go_on)
@@ -66,7 +78,7 @@ def test_cut_off_it_goes_on_to_the_same_weights(trained, problem, tmp_path):
     assert not (first / "checkpoint.npz").exists()
 
 
-def test_a_rate_without_measure_is_said(problem, tmp_path):
-    wild = {**CONFIG, "tail_rate": 1e30, "head_rate": 1e30}
+def test_a_rate_without_measure_is_said(problem, config, tmp_path):
+    wild = {**config, "tail_rate": 1e30, "head_rate": 1e30}
     with pytest.raises(TrialError, match="finite"):
         run_job(problem.payload(tmp_path, wild, "pretrain"), go_on)
