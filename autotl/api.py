@@ -10,6 +10,7 @@ from autotl.comparing import compare as compare
 from autotl.plugins import check_plugin as check_plugin
 from autotl.plugins import new_plugin as new_plugin
 from autotl.plugins import plugins as plugins
+from autotl.pretraining import pretrain as pretrain
 from autotl.searches import Dataset, dataset_name
 from autotl.searches import parse_seconds as parse_seconds
 from autotl.searches import report as report

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("autotl.cli.predict:evaluate", "Score a model on labelled images."),
     "export": ("autotl.cli.export:export", "Write a model in other formats, checked."),
     "compare": ("autotl.cli.compare:compare", "Compare networks under one protocol."),
+    "pretrain": ("autotl.cli.pretrain:pretrain", "Make a backbone of a source data set."),
     "data": ("autotl.cli.data:data", "Check a data set."),
     "backbones": ("autotl.cli.backbones:backbones", "List and show pretrained networks."),
     "plugins": ("autotl.cli.plugins:plugins", "List, check and write plugins."),
