@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autotl.choosing import pareto as pareto
 from autotl.choosing import refit as refit
 from autotl.comparing import compare as compare
+from autotl.gaining import gain as gain
 from autotl.plugins import check_plugin as check_plugin
 from autotl.plugins import new_plugin as new_plugin
 from autotl.plugins import plugins as plugins

@@ -57,6 +57,7 @@ ROOM_OF_MODULE = {
     "result": "api",
     "choosing": "api",
     "comparing": "api",
+    "gaining": "api",
     "pretraining": "api",
     "searches": "api",
     "doctor": "api",

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("autotl.cli.predict:predict", "Label images with a model."),
     "evaluate": ("autotl.cli.predict:evaluate", "Score a model on labelled images."),
     "export": ("autotl.cli.export:export", "Write a model in other formats, checked."),
+    "gain": ("autotl.cli.gain:gain", "Measure what transfer is worth."),
     "compare": ("autotl.cli.compare:compare", "Compare networks under one protocol."),
     "pretrain": ("autotl.cli.pretrain:pretrain", "Make a backbone of a source data set."),
     "data": ("autotl.cli.data:data", "Check a data set."),
