@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from autotl.backbones.contract import RANDOM
 from autotl.data.folds import make_folds
 from autotl.data.manifest import Manifest
 from autotl.errors import DataError
@@ -73,6 +74,7 @@ def _compare(session: Session, request: Request, networks: Sequence[Network]) ->
     slots = max(1, len(session.dispatcher.executor.slots()))
     seconds = sum(_expect(session, request, timings.get(row.network), row) for row in rows) / slots
     session.tell("plan", trials=sum(len(row.tuning) + len(row.final) for row in rows), seconds=seconds)
+    settled = _settle(session, rows)
     courses: list[Course] = []
     for place, network in enumerate(networks, start=1):
         mine = [row for row in rows if row.network is network]
@@ -80,7 +82,7 @@ def _compare(session: Session, request: Request, networks: Sequence[Network]) ->
         session.begin("compare", f"{name} at {network.image_size} px, network {place} of {len(networks)}")
         for level in (FROZEN, None):  # frozen first: it makes the store that the others begin from
             chosen = [row for row in mine if (row.level == FROZEN) == (level == FROZEN)]
-            courses += _run_rows(session, request, chosen) if chosen else []
+            courses += _run_rows(session, request, chosen, settled) if chosen else []
     return _result(session, courses, timings)
 
 
@@ -116,6 +118,25 @@ def _time(session: Session, networks: Sequence[Network]) -> dict[Network, dict[s
     }
 
 
+def _settle(session: Session, rows: Sequence[Row]) -> dict[Network, str]:
+    """Files of random weights whose batch statistics are those of the images: else frozen features would be dead.
+
+    A network that has none keeps the weights that it was built with; its first fit says what is wrong with it.
+    """
+    last = max(number for row in rows for number in row.final)
+    networks = [row.network for row in rows if row.level == FROZEN and row.network.weights == RANDOM]
+    seed = session.seed_for("repeat/0")
+    jobs = [
+        session.job(last + place, "settle", network.to_json(), seed) for place, network in enumerate(networks, start=1)
+    ]
+    outcomes = session.run_jobs(jobs)
+    return {
+        network: outcome.result["weights"]
+        for network, outcome in zip(networks, outcomes, strict=True)
+        if outcome.result is not None
+    }
+
+
 def _expect(session: Session, request: Request, timing: Mapping[str, Any] | None, row: Row) -> float:
     """Seconds that a row will take by the speed of its network; a rough guess, made of passes over the images."""
     if timing is None:
@@ -127,7 +148,9 @@ def _expect(session: Session, request: Request, timing: Mapping[str, Any] | None
     return (len(row.tuning) + len(row.final)) * (START_SECONDS + passes * images * one)
 
 
-def _run_rows(session: Session, request: Request, rows: Sequence[Row]) -> Iterator[Course]:
+def _run_rows(
+    session: Session, request: Request, rows: Sequence[Row], settled: Mapping[Network, str]
+) -> Iterator[Course]:
     """Choose the rates of some rows, then fit them to all images but the test's, and score them there once."""
     rates, fitted = sorted(set(request.rates)), session.manifest.rows("train")
     labels = session.manifest.labels()[fitted]
@@ -135,7 +158,7 @@ def _run_rows(session: Session, request: Request, rows: Sequence[Row]) -> Iterat
     part = make_folds(labels, groups, TUNING_PARTS, session.seed_for("tuning"))[0]
     outer, inner = np.delete(fitted, part), fitted[part]
     jobs = [
-        _job(session, request, row, number, rate, outer, inner, 0)
+        _job(session, _config(request, row, rate, settled), row, number, outer, inner, 0)
         for row in rows
         for number, rate in zip(row.tuning, rates, strict=False)
     ]
@@ -143,7 +166,7 @@ def _run_rows(session: Session, request: Request, rows: Sequence[Row]) -> Iterat
     courses = [_choose(row, rates, [tuned[number] for number in row.tuning]) for row in rows]
     held_out = session.manifest.rows("val")
     last = [
-        _job(session, request, course.row, number, course.rate, fitted, held_out, repeat)
+        _job(session, _config(request, course.row, course.rate, settled), course.row, number, fitted, held_out, repeat)
         for course in courses
         if course.reason is None
         for repeat, number in enumerate(course.row.final)
@@ -158,12 +181,16 @@ def _run_rows(session: Session, request: Request, rows: Sequence[Row]) -> Iterat
         yield course
 
 
+def _config(request: Request, row: Row, rate: float, settled: Mapping[Network, str]) -> dict[str, Any]:
+    config = config_of(row.network, row.level, request, rate)
+    return {**config, "weights": settled[row.network]} if row.level == FROZEN and row.network in settled else config
+
+
 def _job(
     session: Session,
-    request: Request,
+    config: dict[str, Any],
     row: Row,
     number: int,
-    rate: float,
     fitted: np.ndarray,
     held_out: np.ndarray,
     repeat: int,
@@ -172,7 +199,7 @@ def _job(
     return session.job(
         number,
         "fit",
-        config_of(row.network, row.level, request, rate),
+        config,
         session.seed_for(f"repeat/{repeat}"),
         rows=fitted.tolist(),
         held_out=held_out.tolist(),
