@@ -12,6 +12,8 @@ def pretrain(
     backbone: str,
     *,
     init: str | Path = "random",
+    labels: str = "given",
+    method: str | None = None,
     epochs: int | None = None,
     budget: float | str | None = None,
     image_size: int | None = None,
@@ -31,6 +33,8 @@ def pretrain(
         dataset: as `search` takes it; its test split is what the result is scored on.
         backbone: the network, by name or path.
         init: "random", "pretrained", or the path of a run or backbone folder of this architecture to go on from.
+        labels: "given", or "none": the network learns from the images alone, and labels are not looked at.
+        method: "simsiam" or "vicreg", without labels; None is the one that did better where both were measured.
         epochs: passes over the images; None is 30, or what the budget has time for.
         budget: wall time, in seconds or written like "10m"; training ends then. None is no limit.
         image_size: in pixels; None is the network's own.
@@ -44,7 +48,8 @@ def pretrain(
 
     Returns:
         `run` (which `search(..., backbones=[run])` takes), `backbone_folder`, `scores` (accuracy with a 95 % interval
-        and others, of the trained head on the held-out images), `curve`, `epochs`, and what was asked for.
+        and others, of the trained head on the held-out images; without labels `match`, the share of these images whose
+        other random view is found among all), `curve`, `epochs`, and what was asked for.
 
     Raises:
         UsageError: the request cannot be meant, the network is not to be had, or `out` holds something else.
@@ -52,13 +57,15 @@ def pretrain(
         TrialError: the loss did not stay finite.
         Interrupted: stopped by Ctrl-C, SIGTERM or `stop`; the same call goes on.
     """
-    from autotl.studies.pretrain import Request, run_pretrain
+    from autotl.studies.pretrain import METHOD, Request, run_pretrain
     from autotl.studies.session import Setup
 
     request = Request(
         dataset_name(dataset, cache_dir),
         backbone,
         init=str(init),
+        labels=labels,
+        method=METHOD if method is None else method,
         epochs=epochs,
         budget=parse_seconds(budget),
         image_size=image_size,

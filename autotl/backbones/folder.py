@@ -44,7 +44,7 @@ def write_backbone(model_path: Path, folder: Path, description: Mapping[str, Any
         folder: of the backbone; one that is there already is replaced.
         description: JSON with what `inherited` gives, `backbone` with `output` as well, `image_size`, and `data` {name,
             fingerprint, images, classes}.
-        training: JSON with `init`, `epochs`, `scores` and `curve`.
+        training: JSON with `init`, `labels`, `method`, `epochs`, `scores` and `curve`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with model_path.open("rb") as file:
@@ -70,22 +70,33 @@ def write_backbone(model_path: Path, folder: Path, description: Mapping[str, Any
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _evaluation(training: Mapping[str, Any]) -> str:
+    scores = training["scores"]
+    if training["labels"] == "none":
+        return (
+            f"It learnt from the images alone, by {training['method']}: of {scores['n']} other images of that data set "
+            f"{100 * scores['match']:.1f} % are found by another random view of them."
+        )
+    low, high = (100 * bound for bound in scores["accuracy_ci95"])
+    return (
+        f"The head that was trained with it is right on {100 * scores['accuracy']:.1f} % (95 % interval {low:.1f} to "
+        f"{high:.1f}) of {scores['n']} other images of that data set."
+    )
+
+
 def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def render_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """The card of a backbone, in Markdown."""
-    backbone, data, scores = description["backbone"], description["data"], training["scores"]
-    low, high = (100 * bound for bound in scores["accuracy_ci95"])
+    backbone, data = description["backbone"], description["data"]
     lines = [
         f"# {_plain(backbone['name'])}, pretrained on {_plain(Path(data['name']).name)}",
         "",
         f"A network without a classifier, trained with autotl for {training['epochs']} epochs at "
         f"{description['image_size']} px on {data['images']['train']} images of {data['classes']} classes, from "
-        f"{_plain(training['init'])} weights. The head that was trained with it is right on "
-        f"{100 * scores['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}) of {scores['n']} other images "
-        "of that data set.",
+        f"{_plain(training['init'])} weights. {_evaluation(training)}",
         "",
         "Use it with `autotl search DATASET --backbone FOLDER`. Its file loads in Keras's safe mode; its sha256 is",
         f"`{description['model']['sha256']}`.",

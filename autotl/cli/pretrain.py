@@ -26,6 +26,16 @@ SHOWN_POINTS = 10
     help="random, pretrained, or a run or backbone folder of this network to go on from.",
 )
 @click.option(
+    "--labels",
+    type=click.Choice(["given", "none"]),
+    default="given",
+    show_default=True,
+    help="none: learn from the images alone.",
+)
+@click.option(
+    "--method", type=click.Choice(["simsiam", "vicreg"]), help="How, without labels.  [default: the better one]"
+)
+@click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the images.  [default: 30, or as --budget allows]"
 )
 @click.option("--budget", help="Wall time, like 90s, 10m or 1h30m.  [default: no limit]")
@@ -53,6 +63,7 @@ def pretrain(as_json: bool, quiet: bool, dataset: str, backbone: str, **options:
     Examples:
       autotl pretrain photos/ --backbone efficientnet-lite0 --image-size 128 --epochs 100 --out runs/photos-net
       autotl pretrain photos/ --backbone efficientnet-lite0 --init pretrained --budget 30m --out runs/photos-net
+      autotl pretrain photos/ --backbone efficientnet-lite0 --labels none --out runs/photos-net
       autotl search birds/ --backbone runs/photos-net --backbone efficientnet-lite0
 
     The network is scored on the test split of DATASET, which it does not see. Ctrl-C stops in order; the same command
@@ -64,18 +75,17 @@ def pretrain(as_json: bool, quiet: bool, dataset: str, backbone: str, **options:
 
 
 def _render(console: "Console", result: Mapping[str, Any]) -> None:
-    curve, scores = result["curve"], result["scores"]
+    curve = result["curve"]
+    measures = ("accuracy", "log_loss") if result["labels"] == "given" else ("match", "spread")
     step = -(-len(curve) // SHOWN_POINTS) or 1
     shown = curve[::-1][::step][::-1]  # the last one in any case
     rows = [
-        (point["epoch"], f"{point['loss']:.3f}", f"{point['accuracy']:.3f}", f"{point['log_loss']:.3f}")
-        for point in shown
+        (point["epoch"], f"{point['loss']:.3f}", *(f"{point[measure]:.3f}" for measure in measures)) for point in shown
     ]
-    console.print(make_table(("epoch>", "loss>", "held-out accuracy>", "held-out log-loss>"), rows))
-    low, high = scores["accuracy_ci95"]
+    names = (f"held-out {measure.replace('_', '-')}>" for measure in measures)
+    console.print(make_table(("epoch>", "loss>", *names), rows))
     lines = [
-        f"held-out accuracy {scores['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}) on {scores['n']} images "
-        f"of {result['classes']} classes, after {result['epochs']} epochs and {result['seconds']:.0f} s",
+        f"{_evaluation(result)}, after {result['epochs']} epochs and {result['seconds']:.0f} s",
         *(f"stopped by the budget before epoch {result['planned_epochs']}" for _ in range(_is_cut_short(result))),
         f"backbone: {result['backbone_folder']}",
         f"next: autotl search DATASET --backbone {result['run']}",
@@ -86,3 +96,15 @@ def _render(console: "Console", result: Mapping[str, Any]) -> None:
 
 def _is_cut_short(result: Mapping[str, Any]) -> bool:
     return bool(result["epochs"] < result["planned_epochs"])
+
+
+def _evaluation(result: Mapping[str, Any]) -> str:
+    scores = result["scores"]
+    if result["labels"] == "none":
+        return (
+            f"held-out match {scores['match']:.3f}: so many of {scores['n']} images are found by another view of them"
+        )
+    low, high = scores["accuracy_ci95"]
+    interval = f"95 % interval {low:.3f} to {high:.3f}"
+    images = f"{scores['n']} images of {result['classes']} classes"
+    return f"held-out accuracy {scores['accuracy']:.3f} ({interval}) on {images}"

@@ -29,6 +29,11 @@ RECIPE = {
     "recipe": "finetune", "freeze_depth": 0.0, "pooling": "avg", "augmentation": "strong", "mixup": 0.2,
     "label_smoothing": 0.1, "weight_decay": 0.05, "ema": "on",
 }  # fmt: skip
+UNLABELLED = {"recipe": "finetune", "freeze_depth": 0.0, "pooling": "avg", "weight_decay": 0.05, "ema": "on"}
+GIVEN, NONE = LABELS = ("given", "none")
+METHODS = ("simsiam", "vicreg")
+METHOD = "vicreg"  # of images without labels; see benchmarks/results/self_supervised.md
+SMALLEST_UNLABELLED_BATCH = 64  # images of a batch are told apart from each other
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Request:
     Attributes:
         dataset: a path or a name.
         backbone: a name, or a path.
+        labels: "given", or "none": those of the data set are not looked at.
+        method: of METHODS, without labels.
         init: "random", "pretrained", or the path of a network of this architecture to go on from.
         epochs: None leaves it to the budget.
         budget: seconds, or None.
@@ -48,6 +55,8 @@ class Request:
 
     dataset: str
     backbone: str
+    labels: str = GIVEN
+    method: str = METHOD
     init: str = RANDOM
     epochs: int | None = None
     budget: float | None = None
@@ -76,18 +85,24 @@ def run_pretrain(request: Request, setup: Setup, on_event: OnEvent) -> dict[str,
     size = record.resolve_size(request.image_size)
     asked = {
         "study": "pretrain", "dataset": request.dataset, "backbone": record.name, "weights": weights,
-        "image_size": size, "epochs": request.epochs, "budget": request.budget, "seed": request.seed,
+        "image_size": size, "labels": request.labels, "method": request.method if request.labels == NONE else None,
+        "epochs": request.epochs, "budget": request.budget, "seed": request.seed,
     }  # fmt: skip
     if (before := finished_result(asked, setup)) is not None:
         return before
     with open_session(asked, setup, [size], on_event, _in_two_parts) as session:
-        config = {"backbone": record.name, "weights": weights, "image_size": size, **RECIPE}
+        recipe = RECIPE if request.labels == GIVEN else {**UNLABELLED, "head": request.method}
+        config = {"backbone": record.name, "weights": weights, "image_size": size, **recipe}
         result = _train(session, record, config)
         write_result(session, result)
     return result
 
 
 def _check(request: Request) -> None:
+    if request.labels not in LABELS:
+        raise UsageError(f"Labels are {' or '.join(LABELS)}, not {request.labels!r}.")
+    if request.method not in METHODS:
+        raise UsageError(f"Without labels the method is {' or '.join(METHODS)}, not {request.method!r}.")
     if request.epochs is not None and request.epochs < 1:
         raise UsageError(f"epochs must be at least 1, not {request.epochs}.")
     if request.budget is not None and request.budget <= 0:
@@ -139,13 +154,14 @@ def _in_two_parts(manifest: Manifest) -> Manifest:
 
 def _train(session: Session, record: Backbone, config: dict[str, Any]) -> dict[str, Any]:
     head_rate, tail_rate = RATES[config["weights"]]
-    images = len(session.manifest.rows("train"))
-    config |= {"head_rate": head_rate, "tail_rate": tail_rate, "batch_size": _batch_size(images)}
+    images, is_labelled = len(session.manifest.rows("train")), session.request["labels"] == GIVEN
+    batch = max(_batch_size(images), 0 if is_labelled else SMALLEST_UNLABELLED_BATCH)
+    config |= {"head_rate": head_rate, "tail_rate": tail_rate, "batch_size": batch}
     config["epochs"] = _plan_epochs(session, config, images)
     session.begin(
         "pretrain",
         f"{record.label} from {config['weights']} weights on {images} images at {config['image_size']} px, "
-        f"{config['epochs']} epochs",
+        f"{config['epochs']} epochs" + ("" if is_labelled else f", without labels ({config['head']})"),
     )
     session.tell("progress", done=0, total=config["epochs"])
 
@@ -158,7 +174,8 @@ def _train(session: Session, record: Backbone, config: dict[str, Any]) -> dict[s
     fields: dict[str, Any] = {"stage": "pretrain", "metric": "accuracy"}
     if (budget := session.request["budget"]) is not None:
         fields["stop_at"] = time.time() + max(1.0, budget - session.elapsed())
-    job = session.job(TRAINING, "pretrain", config, session.seed_for("pretrain"), **fields)
+    kind = "pretrain" if is_labelled else "self_supervised"
+    job = session.job(TRAINING, kind, config, session.seed_for("pretrain"), **fields)
     found = answer_of(session.run_jobs([job], on_report)[0])
     return _deliver(session, record, config, found)
 
@@ -178,7 +195,8 @@ def _plan_epochs(session: Session, config: Mapping[str, Any], images: int) -> in
         return int(asked or EPOCHS)
     network = {name: config[name] for name in ("backbone", "weights", "image_size")}
     timing = answer_of(session.run_jobs([session.job(TIMING, "timing", network, session.seed_for("timing"))])[0])
-    return max(1, int(BUDGET_SHARE * budget / ((1 + BACKWARD) * images * timing["seconds_per_image"])))
+    views = 1 if session.request["labels"] == GIVEN else 2
+    return max(1, int(BUDGET_SHARE * budget / (views * (1 + BACKWARD) * images * timing["seconds_per_image"])))
 
 
 def _news(job: Job, step: int, epochs: int) -> str | None:
@@ -189,7 +207,8 @@ def _news(job: Job, step: int, epochs: int) -> str | None:
         return None
     if point["epoch"] != step:
         return None
-    return f"epoch {step} of {epochs}: loss {point['loss']:.3f}, held-out accuracy {point['accuracy']:.3f}"
+    what = "accuracy" if "accuracy" in point else "match"
+    return f"epoch {step} of {epochs}: loss {point['loss']:.3f}, held-out {what} {point[what]:.3f}"
 
 
 def _deliver(session: Session, record: Backbone, config: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,6 +217,8 @@ def _deliver(session: Session, record: Backbone, config: Mapping[str, Any], foun
     shown = {**config, "backbone": record.label}
     training = {
         "init": f"{record.label}'s" if config["weights"] == PRETRAINED else RANDOM,
+        "labels": request["labels"],
+        "method": request["method"],
         "epochs": found["epochs"],
         "planned_epochs": config["epochs"],
         "recipe": shown,

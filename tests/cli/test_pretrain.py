@@ -15,7 +15,7 @@ def ended(tmp_path):
     """The folder of a pretraining that has ended."""
     asked = {
         "study": "pretrain", "dataset": "sample:clipart", "backbone": "efficientnet-lite0", "weights": "random",
-        "image_size": 64, "epochs": 25, "budget": None, "seed": 0,
+        "image_size": 64, "labels": "given", "method": None, "epochs": 25, "budget": None, "seed": 0,
     }  # fmt: skip
     run = create_run(tmp_path / "run", asked)
     curve = [

@@ -141,3 +141,12 @@ def test_another_architecture_and_weights_that_are_not_here_are_refused(
         api.pretrain(place.source, "vgg16", init=place.folder / "first", image_size=32)
     with pytest.raises(UsageError, match="random, pretrained, or the path"):
         place.pretrain("typing", init="imagenet")
+
+
+def test_without_labels_it_learns_from_the_images_alone(chain: SimpleNamespace, place: SimpleNamespace) -> None:
+    told: list[dict[str, Any]] = []
+    result = place.pretrain("alone", labels="none", method="simsiam", on_event=told.append)
+    assert 0.0 <= result["scores"]["match"] <= 1.0 and len(result["curve"]) == 2
+    assert any(event["event"] == "note" and "held-out match" in event["message"] for event in told)
+    assert load_backbone(str(place.folder / "alone")).build(32, "pretrained").output_shape == (None, 7, 7, 16)
+    assert "by simsiam" in (place.folder / "alone" / "model" / "MODEL_CARD.md").read_text()
