@@ -16,7 +16,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotl.api import check_data, compare, evaluate, export, predict, report, resume, search, status, stop
+    from autotl.api import (
+        check_data,
+        compare,
+        evaluate,
+        export,
+        gain,
+        predict,
+        pretrain,
+        report,
+        resume,
+        search,
+        status,
+        stop,
+    )
     from autotl.errors import AutotlError, DataError, Interrupted, NoTrialError, ParityError, PluginError, UsageError
     from autotl.result import SearchResult
 
@@ -24,7 +37,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "autotl.api": (
-        "check_data", "compare", "evaluate", "export", "predict", "report", "resume", "search", "status", "stop",
+        "check_data", "compare", "evaluate", "export", "gain", "predict", "pretrain", "report", "resume", "search",
+        "status", "stop",
     ),
     "autotl.errors": (
         "AutotlError", "DataError", "Interrupted", "NoTrialError", "ParityError", "PluginError", "UsageError",
@@ -46,7 +60,9 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "gain",
     "predict",
+    "pretrain",
     "report",
     "resume",
     "search",
