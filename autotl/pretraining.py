@@ -30,7 +30,8 @@ def pretrain(
     Where `out` holds this very pretraining, unfinished, it is gone on with from its last checkpoint.
 
     Args:
-        dataset: as `search` takes it; its test split is what the result is scored on.
+        dataset: as `search` takes it; its test split is what the result is scored on. Without labels, also a folder or
+            zip of images that all lie in one folder.
         backbone: the network, by name or path.
         init: "random", "pretrained", or the path of a run or backbone folder of this architecture to go on from.
         labels: "given", or "none": the network learns from the images alone, and labels are not looked at.
@@ -57,11 +58,17 @@ def pretrain(
         TrialError: the loss did not stay finite.
         Interrupted: stopped by Ctrl-C, SIGTERM or `stop`; the same call goes on.
     """
-    from autotl.studies.pretrain import METHOD, Request, run_pretrain
+    from autotl.studies.pretrain import METHOD, NONE, Request, run_pretrain
     from autotl.studies.session import Setup
 
+    name = dataset_name(dataset, cache_dir)
+    if labels == NONE:
+        from autotl.data.store import open_cache
+        from autotl.data.unlabelled import keep_unlabelled
+
+        name = keep_unlabelled(name, open_cache(cache_dir))
     request = Request(
-        dataset_name(dataset, cache_dir),
+        name,
         backbone,
         init=str(init),
         labels=labels,

@@ -15,7 +15,7 @@ from autotl.errors import DataError
 
 MAX_SKIPPED_SHARE = 0.10
 MIN_SKIPPED = 2
-_IMAGE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 )
 _STRENGTH = {"train": 0, "val": 1, "test": 2}
@@ -121,7 +121,7 @@ def components(pairs: Iterable[Pair]) -> tuple[tuple[int, ...], ...]:
 
 
 def _looks_like_image(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in _IMAGE_SUFFIXES
+    return PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _relate(records: Sequence[Record], usable: Sequence[int]) -> Relations:
