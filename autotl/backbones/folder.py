@@ -91,11 +91,12 @@ def _write(path: Path, text: str) -> None:
 def render_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> str:
     """The card of a backbone, in Markdown."""
     backbone, data = description["backbone"], description["data"]
+    labelled = "" if training["labels"] == "none" else f" of {data['classes']} classes"
     lines = [
         f"# {_plain(backbone['name'])}, pretrained on {_plain(Path(data['name']).name)}",
         "",
         f"A network without a classifier, trained with autotl for {training['epochs']} epochs at "
-        f"{description['image_size']} px on {data['images']['train']} images of {data['classes']} classes, from "
+        f"{description['image_size']} px on {data['images']['train']} images{labelled}, from "
         f"{_plain(training['init'])} weights. {_evaluation(training)}",
         "",
         "Use it with `autotl search DATASET --backbone FOLDER`. Its file loads in Keras's safe mode; its sha256 is",

@@ -66,6 +66,8 @@ def pretrain(as_json: bool, quiet: bool, dataset: str, backbone: str, **options:
       autotl pretrain photos/ --backbone efficientnet-lite0 --labels none --out runs/photos-net
       autotl search birds/ --backbone runs/photos-net --backbone efficientnet-lite0
 
+    Without labels, DATASET may also be one folder (or a zip of it) with nothing but images in it.
+
     The network is scored on the test split of DATASET, which it does not see. Ctrl-C stops in order; the same command
     with the same --out goes on from the last checkpoint.
     """

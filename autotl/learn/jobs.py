@@ -132,9 +132,7 @@ def _run_pretrain(task: Task, config: TrialConfig, payload: Mapping[str, Any], r
     return run_pretrain(task, config, payload, report)
 
 
-def _run_self_supervised(
-    task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
-) -> dict[str, Any]:
+def _run_self_supervised(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
     from autotl.learn.self_supervised import run_self_supervised
 
     return run_self_supervised(task, config, payload, report)

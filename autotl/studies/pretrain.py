@@ -22,6 +22,7 @@ from autotl.studies.session import Session, Setup, finished_result, open_session
 
 BACKWARD = 2  # passes that the gradients of a layer cost
 BUDGET_SHARE = 0.7  # of a budget that epochs are planned for: the rest is for building, tracing and scoring
+TRAINING_SHARE = 0.9  # of a budget, after which training ends: then the network is scored, saved and read again
 TIMING, TRAINING = 1, 2  # numbers of the jobs
 LARGEST_BATCH, SMALLEST_BATCH, LEAST_STEPS = 128, 16, 16
 RATES = {RANDOM: (2e-3, 2e-3), PRETRAINED: (1e-3, 2e-4)}  # of the head and of the network
@@ -173,7 +174,7 @@ def _train(session: Session, record: Backbone, config: dict[str, Any]) -> dict[s
 
     fields: dict[str, Any] = {"stage": "pretrain", "metric": "accuracy"}
     if (budget := session.request["budget"]) is not None:
-        fields["stop_at"] = time.time() + max(1.0, budget - session.elapsed())
+        fields["stop_at"] = time.time() + max(1.0, TRAINING_SHARE * budget - session.elapsed())
     kind = "pretrain" if is_labelled else "self_supervised"
     job = session.job(TRAINING, kind, config, session.seed_for("pretrain"), **fields)
     found = answer_of(session.run_jobs([job], on_report)[0])
