@@ -27,7 +27,8 @@ Networks with random weights know nothing: their rows say whether a format can h
 the smaller precisions come to a trained network of the kind they do not say, so what was rejected here may hold after
 training. The noise image can drive them far out, in EfficientNetV2-B0 to 96 standard deviations of what real images
 give (a trained Lite1: 4), and rounding errors grow with that, also in float32: its LiteRT file is 1.2e-4 off there, and
-8.5e-6 at most on 64 images of the sample.
+8.5e-6 at most on 64 images of the sample. Untrained networks without a noted load had other random heads, from before
+this program settled networks on real images.
 
 """
 
