@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotl.errors import AutotlError, UsageError
@@ -56,6 +56,7 @@ def test_what_there_is_not_is_a_usage_error_that_names_what_there_is(text, defau
         parse_format(text, default)
 
 
+@settings(deadline=None)  # the first example imports
 @given(st.text() | st.builds("{}:{}".format, st.sampled_from(sorted(BUILT_IN)), st.text()))
 def test_any_text_is_a_format_or_a_usage_error(text):
     try:
