@@ -1,7 +1,6 @@
 """Networks compared under one protocol: frozen, partly and fully trained, same head, same images, same tuning."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,6 @@ import numpy as np
 
 from autotl.backbones.contract import RANDOM
 from autotl.data.folds import make_folds
-from autotl.data.manifest import Manifest
-from autotl.errors import DataError
 from autotl.execution.protocol import Job
 from autotl.search.context import OnEvent
 from autotl.search.dispatch import Outcome
@@ -26,8 +23,9 @@ from autotl.studies.compare_plan import (
     tail_share,
     to_json,
 )
-from autotl.studies.compare_rows import Course, Row, reason_of, tabulate
+from autotl.studies.compare_rows import Course, Row, tabulate
 from autotl.studies.compare_words import conclude
+from autotl.studies.fits import in_two_parts, reason_of, run_fits
 from autotl.studies.session import Session, Setup, finished_result, open_session, write_result
 
 TUNING_PARTS = 5  # rates are chosen on one part of so many of the images that are fitted to
@@ -54,18 +52,10 @@ def run_compare(request: Request, setup: Setup, on_event: OnEvent) -> dict[str, 
     if (before := finished_result(asked, setup)) is not None:
         return {**before, "run": str(Path(str(setup.out)).expanduser())}  # it may have been moved since
     sizes = sorted({network.image_size for network in networks})
-    with open_session(asked, setup, sizes, on_event, _in_two_parts) as session:
+    with open_session(asked, setup, sizes, on_event, in_two_parts) as session:
         result = _compare(session, request, networks)
         write_result(session, result)
     return result
-
-
-def _in_two_parts(manifest: Manifest) -> Manifest:
-    """Training and validation images are fitted to; those of the test are what jobs see as held out."""
-    if not len(manifest.rows("test")):
-        raise DataError("A comparison is scored on a test split, and these images have none. Add one.")
-    samples = (replace(one, split="val" if one.split == "test" else "train") for one in manifest.samples)
-    return replace(manifest, samples=tuple(samples))
 
 
 def _compare(session: Session, request: Request, networks: Sequence[Network]) -> dict[str, Any]:
@@ -162,7 +152,7 @@ def _run_rows(
         for row in rows
         for number, rate in zip(row.tuning, rates, strict=False)
     ]
-    tuned = _by_number(session, jobs)
+    tuned = run_fits(session, jobs)
     courses = [_choose(row, rates, [tuned[number] for number in row.tuning]) for row in rows]
     held_out = session.manifest.rows("val")
     last = [
@@ -171,7 +161,7 @@ def _run_rows(
         if course.reason is None
         for repeat, number in enumerate(course.row.final)
     ]
-    ended = _by_number(session, last)
+    ended = run_fits(session, last)
     for course in courses:
         outcomes = [ended[number] for number in course.row.final if number in ended]
         done = tuple(outcome for outcome in outcomes if outcome.result is not None)
@@ -205,30 +195,6 @@ def _job(
         held_out=held_out.tolist(),
         stage=row.level,
     )
-
-
-def _by_number(session: Session, jobs: Sequence[Job]) -> dict[int, Outcome]:
-    def on_report(job: Job, step: int, value: float) -> bool:
-        session.tell("epoch", number=job.payload["number"], step=step, value=value)
-        return False
-
-    outcomes = session.run_jobs(jobs, on_report)
-    for outcome in outcomes:
-        session.tell("trial", **_news(outcome))
-    return {outcome.job.payload["number"]: outcome for outcome in outcomes}
-
-
-def _news(outcome: Outcome) -> dict[str, Any]:
-    what, result = outcome.job.payload, outcome.result
-    return {
-        "number": what["number"],
-        "stage": what["stage"],
-        "state": "failed" if result is None else "complete",
-        "score": None if result is None else result["scores"]["accuracy"],
-        "seconds": outcome.seconds,
-        "config": what["config"],
-        "error": reason_of(outcome) if result is None else None,
-    }
 
 
 def _choose(row: Row, rates: Sequence[float], outcomes: Sequence[Outcome]) -> Course:

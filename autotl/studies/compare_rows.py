@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ from autotl.data.manifest import Manifest
 from autotl.errors import NoTrialError
 from autotl.search.dispatch import Outcome
 from autotl.studies.compare_plan import FREEZE_DEPTHS, FROZEN, Network
-from autotl.studies.compare_scores import Fit, Measured, measure_all, read_fit
+from autotl.studies.compare_scores import Measured, measure_all, read_fit
+from autotl.studies.fits import read_probabilities
 
 BYTES_PER_PARAMETER = 4
 
@@ -56,7 +56,9 @@ def tabulate(
     if not done:
         reasons = [f"{one.row.network.record.label}, {one.row.level}: {one.reason}" for one in courses]
         raise NoTrialError("At least one row must come to an end, and none has. " + "; ".join(dict.fromkeys(reasons)))
-    measured = measure_all([_read(course, labels) for course in done], labels, seed)
+    measured = measure_all(
+        [read_fit([read_probabilities(one) for one in course.outcomes], labels) for course in done], labels, seed
+    )
     rows = [{**_about(course), **_spent(course, timings.get(course.row.network))} for course in courses]
     finished = [row for row in rows if row["state"] == "complete"]
     for place, row in enumerate(finished):
@@ -69,11 +71,6 @@ def tabulate(
             "as_good_as_best": not behind["is_sure"],
         }
     return rows, _gains(finished, measured)
-
-
-def reason_of(outcome: Outcome) -> str:
-    """Why a job came to nothing."""
-    return "it was stopped" if outcome.failure is None else outcome.failure.message
 
 
 def _gains(rows: Sequence[Mapping[str, Any]], measured: Measured) -> list[dict[str, Any]]:
@@ -119,11 +116,3 @@ def _spent(course: Course, timing: Mapping[str, Any] | None) -> dict[str, Any]:
         "milliseconds": None if timing is None else round(1000.0 * float(timing["seconds_per_image"]), 2),
         "weights_bytes": None if parameters is None else BYTES_PER_PARAMETER * parameters,
     }
-
-
-def _read(course: Course, labels: np.ndarray) -> Fit:
-    repeats = []
-    for outcome in course.outcomes:
-        with np.load(Path(outcome.job.payload["folder"]) / "fit.npz") as file:
-            repeats.append(file["probabilities"])
-    return read_fit(repeats, labels)

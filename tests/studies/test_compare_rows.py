@@ -5,7 +5,7 @@ import pytest
 
 from autotl.data.manifest import Manifest, Sample
 from autotl.errors import NoTrialError
-from autotl.execution.protocol import Failed, Job
+from autotl.execution.protocol import Job
 from autotl.search.dispatch import Outcome
 from autotl.studies.compare_plan import Request, find_networks
 from autotl.studies.compare_rows import Course, Row, tabulate
@@ -77,13 +77,3 @@ def test_the_frozen_row_has_no_rate_and_a_network_that_was_not_timed_no_latency(
 def test_without_any_result_there_is_no_table(network):
     with pytest.raises(NoTrialError, match="vgg16, frozen: no room"):
         tabulate([course_of(network, "frozen", reason="no room")], MANIFEST, {}, seed=0)
-
-
-def test_the_reason_of_a_failure_is_its_message(network):
-    from autotl.studies.compare_rows import reason_of
-
-    job = Job("fit-1", 1, "m:f", {})
-    assert reason_of(Outcome(job, 1.0, None, Failed("fit-1", 1, "error", "the loss is not finite", ""))) == (
-        "the loss is not finite"
-    )
-    assert reason_of(Outcome(job, 1.0, None, None)) == "it was stopped"
