@@ -30,6 +30,7 @@ from autotl.learn.modes import in_mode
 from autotl.learn.networks import Network, borrow_network, cut_network, multiply_adds
 from autotl.learn.pooling import pool
 from autotl.learn.probe import architecture, fit_head
+from autotl.learn.seeding import seed_building
 from autotl.learn.task import Task
 from autotl.learn.training import PREDICT_BATCH, OnEpoch, ShouldStop, Trainable, compile_trainable, train
 from autotl.learn.views import PLAIN, live_layers, policy_views
@@ -87,9 +88,7 @@ def open_tail(
     examples = _examples(task, config, None if live != "none" else cut)
     network.restore()  # computing a store may have borrowed the network, and memory may hold another trial's tail
     with ledger.phase("build"):
-        import keras
-
-        keras.utils.set_random_seed(seed)
+        seed_building(seed)
         stages_frozen = 0 if cut is None else 1 + network.cuts.index(cut)
         batch = min(config.batch_size, len(rows))
         passes = math.ceil(batch / task.sources.at_most(batch))

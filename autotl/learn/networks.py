@@ -16,6 +16,7 @@ from autotl.backbones.registry import load_backbone
 from autotl.errors import PluginError
 from autotl.learn.ledger import Ledger
 from autotl.learn.pooling import pool, pool_stored, tapped
+from autotl.learn.seeding import seed_building
 
 RANDOM_WEIGHTS_SEED = 20_240_229  # random weights are a fixed network, so that their features can be cached by key
 
@@ -84,7 +85,7 @@ def borrow_network(name: str, image_size: int, weights: str, ledger: Ledger) -> 
 def _build(name: str, image_size: int, weights: str) -> Network:
     import keras
 
-    keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
+    seed_building(RANDOM_WEIGHTS_SEED)
     model = load_backbone(name).build(image_size, weights)
     for layer in model._flatten_layers(include_self=False):
         # short fine-tunes would evaluate with a mixture of old and new statistics

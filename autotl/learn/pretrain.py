@@ -27,6 +27,7 @@ from autotl.learn.ledger import Ledger
 from autotl.learn.metrics import scores, softmax
 from autotl.learn.networks import multiply_adds
 from autotl.learn.pooling import pool
+from autotl.learn.seeding import seed_building
 from autotl.learn.task import Task
 from autotl.learn.training import PREDICT_BATCH, Trainable, compile_trainable, predict_logits, train
 from autotl.learn.trials import make_alarm
@@ -96,9 +97,9 @@ def open_network(config: TrialConfig, seed: int, ledger: Ledger) -> Any:
     Random weights are those of the seed.
     """
     with ledger.phase("import"):
-        import keras
+        import keras  # noqa: F401
     with ledger.phase("build"):
-        keras.utils.set_random_seed(seed)
+        seed_building(seed)
         network = load_backbone(config.backbone).build(config.image_size, config.weights)
         network.trainable = True
     return network

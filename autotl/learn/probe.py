@@ -27,6 +27,7 @@ from autotl.learn.linear import (
 from autotl.learn.penalty import best_penalty, guess_penalty, held_out_logits
 from autotl.learn.prepared import Prepared, map_views, plain_view, pooled_views, prepare, recorded_multiply_adds
 from autotl.learn.ridge import RidgeFit, best_ridge
+from autotl.learn.seeding import seed_building
 from autotl.learn.tables import ROOM, Floats, Table, stack_tables, table_blocks
 from autotl.learn.task import Task
 from autotl.learn.training import OnEpoch, Trainable, compile_trainable, predict_logits, train
@@ -170,10 +171,10 @@ def _train_head(
     views: Sequence[Table] = map_views(task, config) if config.pooling == "attention" else pooled
     shape, classes = views[0].shape[1:], len(task.classes)
     with task.ledger.phase("import"):
-        import keras
+        import keras  # noqa: F401
     with task.ledger.phase("build"):
         trainable = _compiled_head(architecture(config), shape, classes)
-        keras.utils.set_random_seed(seed)
+        seed_building(seed)
         trainable.model.set_weights(build_head(config, shape, classes).get_weights())  # as if it were built anew
         set_standardiser(trainable.model, fit_standardiser(stack_tables(pooled, rows)))
     if config.head == "linear":  # the best one for the average, where attention starts

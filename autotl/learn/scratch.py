@@ -28,8 +28,9 @@ from autotl.learn.checkpoints import FROM_THE_START, Resume, TrainingState
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import BATCH, forward_batches
 from autotl.learn.networks import multiply_adds
+from autotl.learn.optimizer import set_step
 from autotl.learn.task import Task
-from autotl.learn.training import restart_draws
+from autotl.learn.training import restart_draws, schedule
 from autotl.learn.views import live_layers
 from autotl.learn.whole_models import Whole, build_whole
 
@@ -84,9 +85,7 @@ def fit_scratch(
         images = open_images(sources.manifest, config.image_size, sources.cache)
     index = np.asarray(sources.rows)
     with ledger.phase("build"):
-        keras.utils.set_random_seed(seed)
-        steps = max(1, len(rows) // config.batch_size) * config.epochs
-        whole = build_whole(config, len(task.classes), steps)
+        whole = build_whole(config, len(task.classes), seed)
 
     def score() -> np.ndarray:
         with ledger.phase("evaluate"):
@@ -148,6 +147,11 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         restart_draws(self._seed, self.epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self._whole.has_schedule:
+            steps, epochs = len(self._batches), self.params["epochs"]
+            set_step(self.model.optimizer, schedule(self.epoch * steps + batch, epochs * steps), 1.0)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = 0.0 if logs is None else float(logs.get("loss", 0.0))

@@ -121,7 +121,7 @@ def train(
     reset_optimizer(
         trainable.model.optimizer, config.head_rate, config.tail_rate, config.layer_decay, config.weight_decay
     )
-    _reseed(trainable.model, seed)
+    reseed(trainable.model, seed)
     trainable.model.reset_metrics()
     begin, ends = 0, False
     if resume.start is not None:
@@ -153,7 +153,7 @@ def train(
     return epoch + 1
 
 
-def _reseed(model: Any, seed: int) -> None:
+def reseed(model: Any, seed: int) -> None:
     """Restart dropout and augmentation, whose random states live on in a model that serves many trials."""
     for number, state in enumerate(_random_states(model)):
         state.assign(np.array([seed, number], dtype="uint32"))

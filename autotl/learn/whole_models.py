@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from autotl.backbones.cuts import stage_cuts
@@ -14,10 +15,13 @@ from autotl.heads.replay import Replay, UnsettledError, make_replay
 from autotl.learn.config import TrialConfig
 from autotl.learn.heads import build_head
 from autotl.learn.networks import tap_model
+from autotl.learn.optimizer import HEAD, make_optimizer, reset_optimizer
 from autotl.learn.pooling import pool
+from autotl.learn.probe import architecture
+from autotl.learn.seeding import seed_building
+from autotl.learn.training import reseed
 
 TO_UNIT = 1.0 / 255.0
-WARM_UP = 0.1
 MOMENTUM = 0.9
 """Of batch normalisation at most: statistics that begin at 0 and 1 must be the images' after dozens of steps."""
 
@@ -41,6 +45,8 @@ class Whole:
     """The hypermodel's own `fit(hp, model, ...)`, where it has one."""
     features: str | None = None
     """Name of the operation whose output the head stands on, where that is known."""
+    has_schedule: bool = False
+    """Whether whoever trains it sets its rate before every step: `autotl.learn.training.schedule`."""
 
     def insist_on_settled(self) -> None:
         """Raises:
@@ -50,22 +56,31 @@ class Whole:
             raise UnsettledError(self.owner, self.replay.needs, self.replay.chosen())
 
 
-def build_whole(config: TrialConfig, classes: int, steps: int) -> Whole:
-    """Build the model of a trial with fresh random weights.
+def build_whole(config: TrialConfig, classes: int, seed: int) -> Whole:
+    """The model of a trial with fresh random weights. That of a backbone is traced once and serves the next trial too.
 
     Args:
         classes: how many outputs it has.
-        steps: of training, for the schedule of the rate where the hypermodel does not say how it is trained.
+        seed: of the weights, and of all that is drawn after them.
 
     Raises:
         UnsettledError: a hypermodel asks for other values than the configuration has.
         UsageError: it is no hypermodel, or gives no classifier for these images.
         TrialError: the model could not be delivered.
     """
+    import keras
+
     record = load_backbone(config.backbone)
     if isinstance(record.build, WholeModel):
+        keras.utils.set_random_seed(seed)
         return _build_hypermodel(config, record.build, classes)
-    return _build_backbone(config, record.build(config.image_size, "random"), classes, steps)
+    place = (config.backbone, config.image_size, classes)
+    whole = _traced_backbone(*place, architecture(config), config.label_smoothing)
+    seed_building(seed)
+    whole.model.set_weights(_stack(*place, architecture(config))[0].get_weights())
+    reset_optimizer(whole.model.optimizer, config.head_rate, config.head_rate, weight_decay=config.weight_decay)
+    reseed(whole.model, seed)
+    return whole
 
 
 def _build_hypermodel(config: TrialConfig, whole: WholeModel, classes: int) -> Whole:
@@ -113,30 +128,36 @@ def _check(model: Any, reference: str, shape: tuple[int, ...], classes: int) -> 
         )
 
 
-def _build_backbone(config: TrialConfig, backbone: Any, classes: int, steps: int) -> Whole:
+@lru_cache(maxsize=1)
+def _traced_backbone(name: str, image_size: int, classes: int, shape: TrialConfig, smoothing: float) -> Whole:
     """The baseline of a backbone: all of it trains, batch normalisation too, at the rate of the head."""
     import keras
 
+    model, features = _stack(name, image_size, classes, shape)
+    model.compile(
+        optimizer=make_optimizer([HEAD] * len(model.trainable_variables)),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing),
+    )
+    model.optimizer.build(model.trainable_variables)
+    scorer = _scorer(model, 1.0, gives_probabilities=False)
+    return Whole(model, scorer, 1.0, is_sparse=False, owner=name, features=features, has_schedule=True)
+
+
+def _stack(name: str, image_size: int, classes: int, shape: TrialConfig) -> tuple[Any, str]:
+    """A backbone of random weights with a head, and the operation in it whose output the head stands on."""
+    import keras
+
+    backbone = load_backbone(name).build(image_size, "random")
     for layer in backbone._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, MOMENTUM)
     images, cuts = keras.Input(backbone.input_shape[1:]), stage_cuts(backbone)
-    if config.taps == "last":
-        features = pool(backbone(images), config.pooling)
+    if shape.taps == "last":
+        features = pool(backbone(images), shape.pooling)
     else:
-        features = tap_model(backbone, cuts, config.pooling, config.taps)(images)
-    head = build_head(config, tuple(features.shape[1:]), classes)
-    model = keras.Model(images, head(features), name="from_scratch")
-    warm_up = max(1, round(WARM_UP * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=config.head_rate, warmup_steps=warm_up
-    )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, clipnorm=1.0),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
-    )
-    scorer = _scorer(model, 1.0, gives_probabilities=False)
-    return Whole(model, scorer, 1.0, is_sparse=False, owner=config.backbone, features=cuts[-1].name)
+        features = tap_model(backbone, cuts, shape.pooling, shape.taps)(images)
+    head = build_head(shape, tuple(features.shape[1:]), classes)
+    return keras.Model(images, head(features), name="from_scratch"), cuts[-1].name
 
 
 def _scorer(model: Any, scale: float, gives_probabilities: bool) -> Any:

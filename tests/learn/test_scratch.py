@@ -176,7 +176,7 @@ def test_a_backbone_from_scratch_is_scored_with_the_statistics_of_its_images_aft
     from autotl.learn.whole_models import build_whole
 
     config = read_config({"backbone": "efficientnet-lite0", "image_size": 32, "recipe": "scratch"})
-    whole = build_whole(config, classes=3, steps=40)
+    whole = build_whole(config, classes=3, seed=0)
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     for _ in range(40):
         seen = np.asarray(whole.model(images.astype(np.float32), training=True))
@@ -205,3 +205,15 @@ def test_images_are_read_batch_by_batch_in_a_new_order_each_epoch():
     assert epochs[0] != epochs[1]
     plain = ImageBatches(images, index, index, lambda: 4, 1.0)
     assert [target for number in range(len(plain)) for target in plain[number][1]] == index.tolist()
+
+
+def test_a_backbone_from_scratch_is_traced_once_and_each_trial_is_as_if_it_were_the_first(run_trial):
+    from autotl.learn.whole_models import build_whole
+
+    first = {"backbone": "vgg16", "epochs": 1, "batch_size": 16, "head_rate": 1e-3}
+    alone = run_trial("", config=first)["score"]
+    run_trial("", config=first | {"head_rate": 1e-2, "weight_decay": 0.1}, seed=3)
+    traced = build_whole(read_config(first | {"image_size": 32, "recipe": "scratch"}), classes=3, seed=0).model
+    before = traced.train_function
+    assert run_trial("", config=first)["score"] == alone
+    assert before is not None and traced.train_function is before
