@@ -35,7 +35,7 @@ def pretrain(
         backbone: the network, by name or path.
         init: "random", "pretrained", or the path of a run or backbone folder of this architecture to go on from.
         labels: "given", or "none": the network learns from the images alone, and labels are not looked at.
-        method: "simsiam" or "vicreg", without labels; None is "simsiam".
+        method: "simsiam" or "vicreg", without labels; None is "vicreg".
         epochs: passes over the images; None is 30, or what the budget has time for.
         budget: wall time, in seconds or written like "10m"; training ends then. None is no limit.
         image_size: in pixels; None is the network's own.

@@ -32,7 +32,7 @@ SHOWN_POINTS = 10
     show_default=True,
     help="none: learn from the images alone.",
 )
-@click.option("--method", type=click.Choice(["simsiam", "vicreg"]), help="How, without labels.  [default: simsiam]")
+@click.option("--method", type=click.Choice(["simsiam", "vicreg"]), help="How, without labels.  [default: vicreg]")
 @click.option(
     "--epochs", type=click.IntRange(min=1), help="Passes over the images.  [default: 30, or as --budget allows]"
 )
