@@ -10,7 +10,7 @@ def seed_building(seed: int) -> None:
 
     As `keras.utils.set_random_seed`, but for TensorFlow's own seed, from which Keras draws nothing: setting that throws
     away what TensorFlow has made of its traced graphs, and the next step of each costs as much as its compilation
-    (5 CPU-seconds for EfficientNet-Lite0).
+    (4 CPU-seconds for EfficientNet-Lite0, benchmarks/seeding.py).
     """
     import keras
 
