@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ from autotl.backbones.contract import PRETRAINED, RANDOM, Backbone
 from autotl.backbones.folder import inherited, write_backbone
 from autotl.backbones.hypermodel import WholeModel
 from autotl.backbones.registry import absolute_reference, is_path, load_backbone
-from autotl.data.manifest import Manifest
-from autotl.errors import DataError, UsageError
+from autotl.errors import UsageError
 from autotl.execution.protocol import Job
 from autotl.search.context import OnEvent
 from autotl.search.finish import answer_of
 from autotl.search.frozen import plugins_of
 from autotl.search.plan import resolve_backbones
+from autotl.studies.fits import in_two_parts
 from autotl.studies.session import Session, Setup, finished_result, open_session, write_result
 
+EPOCHS = 30
 BACKWARD = 2  # passes that the gradients of a layer cost
 BUDGET_SHARE = 0.7  # of a budget that epochs are planned for: the rest is for building, tracing and scoring
 TRAINING_SHARE = 0.9  # of a budget, after which training ends: then the network is scored, saved and read again
@@ -66,9 +67,6 @@ class Request:
     accept_licences: tuple[str, ...] = ()
 
 
-EPOCHS = 30
-
-
 def run_pretrain(request: Request, setup: Setup, on_event: OnEvent) -> dict[str, Any]:
     """Train a network and write its backbone folder; what ended in `setup.out` already is only read.
 
@@ -91,7 +89,7 @@ def run_pretrain(request: Request, setup: Setup, on_event: OnEvent) -> dict[str,
     }  # fmt: skip
     if (before := finished_result(asked, setup)) is not None:
         return before
-    with open_session(asked, setup, [size], on_event, _in_two_parts) as session:
+    with open_session(asked, setup, [size], on_event, in_two_parts) as session:
         recipe = RECIPE if request.labels == GIVEN else {**UNLABELLED, "head": request.method}
         config = {"backbone": record.name, "weights": weights, "image_size": size, **recipe}
         result = _train(session, record, config)
@@ -143,14 +141,6 @@ def _find(request: Request) -> tuple[Backbone, str]:
                 f"{record.name}; or begin with --init random."
             )
     return record, weights
-
-
-def _in_two_parts(manifest: Manifest) -> Manifest:
-    """Training and validation images are trained on; those of the test, which choose nothing, are what is held out."""
-    if not len(manifest.rows("test")):
-        raise DataError("A pretraining is scored on a test split, and these images have none. Add one.")
-    samples = (replace(one, split="val" if one.split == "test" else "train") for one in manifest.samples)
-    return replace(manifest, samples=tuple(samples))
 
 
 def _train(session: Session, record: Backbone, config: dict[str, Any]) -> dict[str, Any]:
