@@ -115,6 +115,7 @@ def test_a_model_is_measured_as_it_will_be_deployed(budgeted: SimpleNamespace, t
         "model": str(budgeted.run / "model" / "model.keras"),
         "deploy": "litert:int8",
         "manifest": str(budgeted.run / "manifest.csv"),
+        "cache": {"root": str(budgeted.run.parent / "cache"), "max_bytes": 10**9},
         "folder": str(tmp_path),
     }
     found = run_job(payload, lambda step, value, extra: False)
