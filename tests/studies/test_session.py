@@ -1,5 +1,6 @@
 """The run directory of a study, and the way back into one that was stopped."""
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def images(tmp_path):
 def study(images, tmp_path, monkeypatch):
     """Runs jobs `{"value": n}` of a study in this process, and answers what they came to."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test before may have left another
     setup = Setup(out=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"), executor="inline")
 
     def run(*configs, ends=True, change=None, **request):
@@ -43,7 +45,8 @@ def study(images, tmp_path, monkeypatch):
                 write_result(session, {"values": values})
         return values
 
-    return run
+    yield run
+    signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def test_a_study_that_was_stopped_goes_on_and_repeats_nothing(study, tmp_path):
