@@ -76,14 +76,7 @@ def compare(
         seed=seed,
         accept_licences=tuple(accept_licences),
     )
-    setup = Setup(
-        out=None if out is None else str(out),
-        cache_dir=None if cache_dir is None else str(cache_dir),
-        jobs=jobs,
-        gpus=gpus,
-        gpu_share=gpu_share,
-        executor=executor,
-    )
+    setup = Setup(out, cache_dir, jobs, gpus, gpu_share, executor)
     result = run_compare(request, setup, (lambda event: None) if on_event is None else on_event)
     return {**result, "files": _write_files(result)}
 

@@ -79,11 +79,5 @@ def pretrain(
         seed=seed,
         accept_licences=tuple(accept_licences),
     )
-    setup = Setup(
-        out=None if out is None else str(out),
-        cache_dir=None if cache_dir is None else str(cache_dir),
-        jobs=1,
-        gpus=gpus,
-        executor=executor,
-    )
+    setup = Setup(out, cache_dir, 1, gpus, executor=executor)
     return run_pretrain(request, setup, (lambda event: None) if on_event is None else on_event)

@@ -18,17 +18,22 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from machine import machine_record
 
 from autotl.data.check import check_dataset
-from autotl.data.images import open_images
 from autotl.data.store import Cache
 from autotl.learn.config import read_config
-from autotl.learn.examples import Examples
 from autotl.learn.jobs import run_job
 from autotl.learn.ledger import Ledger
-from autotl.learn.pretrain import SETTLE_BATCH, SETTLE_END, open_network, save_network, settle_statistics, spread
+from autotl.learn.pretrain import (
+    SETTLE_BATCH,
+    SETTLE_END,
+    open_examples,
+    open_network,
+    save_network,
+    settle_statistics,
+    spread,
+)
 from autotl.learn.task import open_task
 from autotl.studies.pretrain import RATES
 
@@ -124,8 +129,7 @@ def draw_network(payload: dict[str, Any]) -> dict[str, Any]:
     folder = Path(payload["folder"])
     folder.mkdir(parents=True)
     task, config = open_task(payload, Ledger()), read_config(payload["config"])
-    images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
-    examples = Examples([images], task.labels, len(task.classes), index=np.asarray(task.sources.rows))
+    examples = open_examples(task, config, task.labels, len(task.classes))
     network = open_network(config, payload["seed"], task.ledger)
     settle_statistics(network, examples, spread(task.train, SETTLE_BATCH * SETTLE_END), task.ledger)
     return save_network(network, examples, task, payload)

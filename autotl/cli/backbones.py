@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotl import api
-from autotl.cli.output import emit, standard_options
+from autotl.cli.options import standard_options
+from autotl.cli.output import emit
 from autotl.cli.words import size
 
 if TYPE_CHECKING:

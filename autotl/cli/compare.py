@@ -7,7 +7,8 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, make_table, slot_options, standard_options, visible
+from autotl.cli.options import run_options, slot_options, standard_options
+from autotl.cli.output import emit, make_table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,20 +57,8 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Fits of every trained row.")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same table.")
-@click.option(
-    "--accept-licence",
-    "accept_licences",
-    multiple=True,
-    metavar="LICENCE",
-    help="Consent to weights with this restricting licence (repeatable).",
-)
 @slot_options
-@click.option(
-    "--executor", default="local", show_default=True, help="Where fits run: local, inline, ray, or a plugin's."
-)
-@click.option("--out", metavar="DIR", help="The run directory, new or its own.  [default: runs/<dataset>-<time>]")
-@click.option("--cache-dir", metavar="DIR", help="Where decoded images and features are kept.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@run_options
 @standard_options
 def compare(as_json: bool, quiet: bool, dataset: str, backbones: Sequence[str], **options: Any) -> None:
     """Compare networks on DATASET: frozen, partly unfrozen, fully trained; one protocol, one table.

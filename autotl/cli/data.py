@@ -7,7 +7,8 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_progress
-from autotl.cli.output import emit, make_table, standard_options, visible
+from autotl.cli.options import standard_options
+from autotl.cli.output import emit, make_table, visible
 from autotl.cli.words import duration
 
 if TYPE_CHECKING:

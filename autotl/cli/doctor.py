@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 from autotl import api
-from autotl.cli.output import emit, make_table, standard_options
+from autotl.cli.options import standard_options
+from autotl.cli.output import emit, make_table
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,8 @@ import click
 from autotl import api
 from autotl.cli.live import open_view
 from autotl.cli.noise import muted_libraries
-from autotl.cli.output import emit, is_verbose, make_table, standard_options, visible
+from autotl.cli.options import is_verbose, standard_options
+from autotl.cli.output import emit, make_table, visible
 from autotl.errors import ParityError
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, make_table, slot_options, standard_options, visible
+from autotl.cli.options import run_options, slot_options, standard_options
+from autotl.cli.output import emit, make_table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-ARMS = {"frozen": "frozen", "tuned": "tuned", "scratch": "scratch", "random": "random"}
+ARMS = ("frozen", "tuned", "scratch", "random")
 NOTE = (
     "frozen: pretrained, a linear head on its features. tuned: pretrained, all of it trained. scratch: random weights, "
     "all of it trained. random: a linear head on the features of random weights."
@@ -39,20 +40,8 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     "--epochs", type=click.IntRange(min=1), default=8, show_default=True, help="With all images; more with fewer."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same result.")
-@click.option(
-    "--accept-licence",
-    "accept_licences",
-    multiple=True,
-    metavar="LICENCE",
-    help="Consent to weights with this restricting licence (repeatable).",
-)
 @slot_options
-@click.option(
-    "--executor", default="local", show_default=True, help="Where fits run: local, inline, ray, or a plugin's."
-)
-@click.option("--out", metavar="DIR", help="The run directory, new or its own.  [default: runs/<dataset>-<time>]")
-@click.option("--cache-dir", metavar="DIR", help="Where decoded images and features are kept.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@run_options
 @standard_options
 def gain(as_json: bool, quiet: bool, dataset: str | None, **options: Any) -> None:
     """Measure on DATASET what transfer is worth: the labels and the time that it saves, or the harm that it does.
@@ -74,7 +63,7 @@ def gain(as_json: bool, quiet: bool, dataset: str | None, **options: Any) -> Non
 
 
 def _render(console: "Console", result: Mapping[str, Any]) -> None:
-    columns = ("labels per class>", "images>", "draws>", "epochs>", *(f"{name}>" for name in ARMS.values()))
+    columns = ("labels per class>", "images>", "draws>", "epochs>", *(f"{name}>" for name in ARMS))
     console.print(make_table(columns, [_row(tier) for tier in result["tiers"]]))
     lines: Sequence[str] = (
         f"{result['label']} at {result['image_size']} px, pretrained on {result['pretrained_on']}; accuracy on "

@@ -2,62 +2,15 @@
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 PIPED_WIDTH = 10_000  # no line of a table is broken or cut when a program reads it
-VERBOSE = "autotl.verbose"
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def standard_options(command: Command) -> Command:
-    """The options of every command."""
-    verbose = click.option(
-        "-v",
-        "--verbose",
-        is_flag=True,
-        expose_value=False,
-        callback=_note_verbose,
-        help="Show tracebacks of errors, and what libraries say.",
-    )
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-    return as_json(verbose(command))
-
-
-def slot_options(command: Command) -> Command:
-    """The options of commands that run trials: how many at a time, and on what."""
-    jobs = click.option(
-        "--jobs", type=click.IntRange(min=1), help="Trials at a time.  [default: one on each GPU, or one]"
-    )
-    gpus = click.option(
-        "--gpus", default="all", show_default=True, help="all, none, or positions like 0,1 of those you may see."
-    )
-    share = click.option(
-        "--gpu-share",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Of a GPU each trial gets, its memory capped: 0.5 runs two on each.",
-    )
-    return jobs(gpus(share(command)))
-
-
-def is_verbose() -> bool:
-    """Whether the running command is to show what is for developers: `-v`, or AUTOTL_DEBUG=1."""
-    return bool(click.get_current_context().meta.get(VERBOSE)) or os.environ.get("AUTOTL_DEBUG") == "1"
-
-
-def _note_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    context.meta[VERBOSE] = value
 
 
 def emit(result: Mapping[str, Any], as_json: bool, render: "Callable[[Console], None]") -> None:

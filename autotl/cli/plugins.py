@@ -10,7 +10,8 @@ import click
 
 from autotl import api
 from autotl.cli.noise import muted_libraries
-from autotl.cli.output import emit, is_verbose, standard_options, visible
+from autotl.cli.options import is_verbose, standard_options
+from autotl.cli.output import emit, visible
 
 LINE_WIDTH = 100
 MAX_NAMES = 12  # of a kind and a distribution, for people

@@ -11,7 +11,8 @@ import click
 from autotl import api
 from autotl.cli.live import open_progress
 from autotl.cli.noise import muted_libraries
-from autotl.cli.output import emit, is_verbose, standard_options, visible, write_json
+from autotl.cli.options import is_verbose, standard_options
+from autotl.cli.output import emit, visible, write_json
 from autotl.cli.predictions import Prediction, counted, write_csv, write_line, write_lines, write_tables
 from autotl.cli.rendering import render_scores
 from autotl.cli.words import metric_name

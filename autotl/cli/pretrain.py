@@ -7,7 +7,8 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, make_table, standard_options, visible
+from autotl.cli.options import run_options, standard_options
+from autotl.cli.output import emit, make_table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,20 +40,8 @@ SHOWN_POINTS = 10
 @click.option("--budget", help="Wall time, like 90s, 10m or 1h30m.  [default: no limit]")
 @click.option("--image-size", type=click.IntRange(min=1), help="Pixels.  [default: the network's own]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same network.")
-@click.option(
-    "--accept-licence",
-    "accept_licences",
-    multiple=True,
-    metavar="LICENCE",
-    help="Consent to weights with this restricting licence (repeatable).",
-)
 @click.option("--gpus", default="all", show_default=True, help="all, none, or positions like 0,1 of those you may see.")
-@click.option(
-    "--executor", default="local", show_default=True, help="Where it runs: local, inline, ray, or a plugin's."
-)
-@click.option("--out", metavar="DIR", help="The run directory, new or its own.  [default: runs/<dataset>-<time>]")
-@click.option("--cache-dir", metavar="DIR", help="Where decoded images are kept.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@run_options
 @standard_options
 def pretrain(as_json: bool, quiet: bool, dataset: str, backbone: str, **options: Any) -> None:
     """Train a network on the source data set DATASET, to be the backbone of searches on other images.

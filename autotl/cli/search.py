@@ -7,7 +7,8 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, slot_options, standard_options, visible
+from autotl.cli.options import run_options, slot_options, standard_options
+from autotl.cli.output import emit, visible
 from autotl.cli.pareto_view import broken_promise, budget_lines
 from autotl.cli.rendering import render_result
 from autotl.cli.words import METRIC_NAMES
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
     help="Only this backbone (repeatable): a name, your own .keras file, a model that autotl made.",
 )
 @click.option("--normalisation", metavar="MODE", help="What your .keras file expects: inside, unit, symmetric, ...")
-@click.option(
-    "--accept-licence",
-    "accept_licences",
-    multiple=True,
-    metavar="LICENCE",
-    help="Consent to weights with this restricting licence (repeatable).",
-)
 @click.option(
     "--metric",
     type=click.Choice(list(METRIC_NAMES)),
@@ -61,18 +55,10 @@ if TYPE_CHECKING:
     help="Export the model at the end, like litert:int8; both budgets are then those of the exported one.",
 )
 @slot_options
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    help="Where trials run: local (processes here), inline (this process, to debug), ray, or a plugin's.",
-)
 @click.option("--ray-address", "executor_address", metavar="ADDR", help="auto, local, or the cluster's address.")
 @click.option("--storage", metavar="URL", help="A database where machines that run autotl worker join in.")
 @click.option("--study", metavar="NAME", help="The search's name there.")
-@click.option("--out", metavar="DIR", help="The run directory, new or its own.  [default: runs/<dataset>-<time>]")
-@click.option("--cache-dir", metavar="DIR", help="Where decoded images and features are kept.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@run_options
 @standard_options
 def search(as_json: bool, quiet: bool, metric: str, dataset: str, storage: str | None, **options: Any) -> None:
     """Search for the best model for DATASET and deliver it.

@@ -9,7 +9,8 @@ import click
 
 from autotl import api
 from autotl.cli.live import open_view
-from autotl.cli.output import emit, open_console, standard_options, visible
+from autotl.cli.options import standard_options
+from autotl.cli.output import emit, open_console, visible
 from autotl.cli.pareto_view import pareto_lines, pareto_table
 from autotl.cli.rendering import render_result
 from autotl.cli.status_view import next_step, progress_line, status_lines, status_tables

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotl import api
-from autotl.cli.output import emit, slot_options, standard_options, visible
+from autotl.cli.options import slot_options, standard_options
+from autotl.cli.output import emit, visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,9 @@ of the state that a training goes on from.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,40 +55,72 @@ def run_pretrain(task: Task, config: TrialConfig, payload: Mapping[str, Any], re
     Raises:
         TrialError: the loss is no longer finite, or the network cannot be saved.
     """
-    course, alarm, ledger = open_course(task, config, payload, report), make_alarm(payload), task.ledger
-    with ledger.phase("decode"):
-        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
-    examples = Examples([images], task.labels, len(task.classes), index=np.asarray(task.sources.rows))
-    network = open_network(config, payload["seed"], ledger)
+    examples = open_examples(task, config, task.labels, len(task.classes))
+    network = open_network(config, payload["seed"], task.ledger)
     trainable = _with_head(network, config, task)
+
+    def measure() -> dict[str, float]:
+        logits = predict_logits(trainable, examples, task.validation, task.ledger)
+        found = scores(softmax(logits), task.labels[task.validation])
+        return {"accuracy": found["accuracy"], "log_loss": found["log_loss"]}
+
+    def score() -> dict[str, Any]:
+        probabilities = softmax(predict_logits(trainable, examples, task.validation, task.ledger))
+        labels = task.labels[task.validation]
+        return {**scores(probabilities, labels), "accuracy_ci95": bootstrap_interval(probabilities, labels)}
+
+    return train_and_save(Parts(network, trainable, examples, measure, score), task, config, payload, report)
+
+
+class Parts(NamedTuple):
+    """What is trained and kept, and how it is measured on held-out images."""
+
+    network: Any
+    trainable: Trainable
+    """The network with what is put on it to be trained."""
+    examples: Examples
+    measure: Callable[[], dict[str, float]]
+    """After an epoch, for the curve; the first value is what is reported."""
+    score: Callable[[], dict[str, Any]]
+    """In the end."""
+
+
+def train_and_save(
+    parts: Parts, task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
+) -> dict[str, Any]:
+    """Train on the training rows, measure along the way, and save the network; see `run_pretrain`."""
+    network, trainable, examples, measure, score = parts
+    course, alarm, ledger = open_course(task, config, payload, report), make_alarm(payload), task.ledger
     some = spread(task.train, SETTLE_BATCH * SETTLE_EPOCH)
-    resume, curve, stopped = course.resume(), earlier_epochs(course), False
-    every = math.ceil(config.epochs / POINTS)
+    resume, curve, stopped = course.resume(), _earlier_epochs(course), False
+    every, value = math.ceil(config.epochs / POINTS), course.curve[-1] if course.curve else 0.0
 
     def after_epoch(epoch: int) -> bool:
-        nonlocal stopped
+        nonlocal stopped, value
         ends = alarm()
-        point = {"epoch": epoch, "loss": epoch_loss(trainable)}
+        point = {"epoch": epoch, "loss": _epoch_loss(trainable)}
         if epoch % every == 0 or epoch == config.epochs or ends:
             settle_statistics(network, examples, some, ledger)
-            point |= _measure(trainable, examples, task)
-            keep_epochs(payload, curve, point)
-        stopped = course.report(epoch, curve[-1]["accuracy"] if curve else 0.0)
+            measured = measure()
+            value = next(iter(measured.values()))
+            _keep_epochs(payload, curve, point | measured)
+        stopped = course.report(epoch, value)
         return stopped or ends
 
     epochs = train(trainable, examples, task.train, config, payload["seed"], ledger, after_epoch, alarm, resume)
     if stopped:
         return {"stopped": True}
     settle_statistics(network, examples, spread(task.train, SETTLE_BATCH * SETTLE_END), ledger)
-    probabilities = softmax(predict_logits(trainable, examples, task.validation, ledger))
-    labels = task.labels[task.validation]
-    return {
-        **save_network(network, examples, task, payload),
-        "scores": {**scores(probabilities, labels), "accuracy_ci95": bootstrap_interval(probabilities, labels)},
-        "curve": curve,
-        "epochs": epochs,
-        "stopped": False,
-    }
+    scored = score()
+    saved = save_network(network, examples, task, payload)
+    return {**saved, "scores": scored, "curve": curve, "epochs": epochs, "stopped": False}
+
+
+def open_examples(task: Task, config: TrialConfig, labels: np.ndarray, classes: int) -> Examples:
+    """The images of the task, with these labels."""
+    with task.ledger.phase("decode"):
+        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
+    return Examples([images], labels, classes, index=np.asarray(task.sources.rows))
 
 
 def open_network(config: TrialConfig, seed: int, ledger: Ledger) -> Any:
@@ -152,20 +184,14 @@ def spread(rows: np.ndarray, count: int) -> np.ndarray:
     return mixed
 
 
-def _measure(trainable: Trainable, examples: Examples, task: Task) -> dict[str, float]:
-    logits = predict_logits(trainable, examples, task.validation, task.ledger)
-    found = scores(softmax(logits), task.labels[task.validation])
-    return {"accuracy": found["accuracy"], "log_loss": found["log_loss"]}
-
-
-def epoch_loss(trainable: Trainable) -> float:
+def _epoch_loss(trainable: Trainable) -> float:
     """The mean loss of the steps since this was asked last."""
     loss = float(trainable.model.get_metrics_result()["loss"])
     trainable.model.reset_metrics()
     return loss
 
 
-def earlier_epochs(course: Course) -> list[dict[str, Any]]:
+def _earlier_epochs(course: Course) -> list[dict[str, Any]]:
     """The points of the curve that the attempt before this one has left, up to where it is gone on with."""
     path = None if course.before is None else course.before / EPOCHS_FILE
     if path is None or not path.is_file():
@@ -174,7 +200,7 @@ def earlier_epochs(course: Course) -> list[dict[str, Any]]:
     return [point for point in json.loads(path.read_text()) if point["epoch"] <= done]
 
 
-def keep_epochs(payload: Mapping[str, Any], curve: list[dict[str, Any]], point: dict[str, Any]) -> None:
+def _keep_epochs(payload: Mapping[str, Any], curve: list[dict[str, Any]], point: dict[str, Any]) -> None:
     """One more point of the curve, for who watches and for a later attempt."""
     curve.append(point)
     path = Path(payload["folder"]) / EPOCHS_FILE

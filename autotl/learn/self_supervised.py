@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from autotl.data.images import open_images
 from autotl.errors import TrialError
-from autotl.learn.checkpoints import Report, open_course
+from autotl.learn.checkpoints import Report
 from autotl.learn.config import TrialConfig
 from autotl.learn.examples import Examples
 from autotl.learn.forward import as_float
@@ -23,22 +22,16 @@ from autotl.learn.optimizer import HEAD, make_optimizer
 from autotl.learn.pooling import pool
 from autotl.learn.pretrain import (
     BACKWARD,
-    POINTS,
     SETTLE_BATCH,
-    SETTLE_END,
-    SETTLE_EPOCH,
-    earlier_epochs,
-    epoch_loss,
-    keep_epochs,
+    Parts,
+    open_examples,
     open_network,
-    save_network,
-    settle_statistics,
     spread,
+    train_and_save,
 )
 from autotl.learn.self_supervised_views import two_views
 from autotl.learn.task import Task
-from autotl.learn.training import Trainable, train
-from autotl.learn.trials import make_alarm
+from autotl.learn.training import Trainable
 
 WIDTH, BOTTLENECK = 512, 128  # of projector and predictor: a quarter of SimSiam's, for networks that are smaller
 AGREE, VARY, DIFFER = 25.0, 25.0, 1.0  # VICReg's weights of its three terms
@@ -59,36 +52,17 @@ def run_self_supervised(task: Task, config: TrialConfig, payload: Mapping[str, A
     Raises:
         TrialError: the loss is no longer finite, or the network cannot be saved.
     """
-    course, alarm, ledger = open_course(task, config, payload, report), make_alarm(payload), task.ledger
-    with ledger.phase("decode"):
-        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
     unlabelled = np.zeros(len(task.labels), np.int64)  # what the labels say is not known here
-    examples = Examples([images], unlabelled, 1, index=np.asarray(task.sources.rows))
-    network = open_network(config, payload["seed"], ledger)
-    with ledger.phase("build"):
+    examples = open_examples(task, config, unlabelled, 1)
+    network = open_network(config, payload["seed"], task.ledger)
+    with task.ledger.phase("build"):
         trainable = with_two_views(network, config)
         find = matcher(_embedder(network, config), examples, spread(task.validation, MATCHED))
-    some, resume, stopped = spread(task.train, SETTLE_BATCH * SETTLE_EPOCH), course.resume(), False
-    curve = earlier_epochs(course)
-    every = math.ceil(config.epochs / POINTS)
 
-    def after_epoch(epoch: int) -> bool:
-        nonlocal stopped
-        ends = alarm()
-        point = {"epoch": epoch, "loss": epoch_loss(trainable)}
-        if epoch % every == 0 or epoch == config.epochs or ends:
-            settle_statistics(network, examples, some, ledger)
-            keep_epochs(payload, curve, point | find())
-        stopped = course.report(epoch, curve[-1]["match"] if curve else 0.0)
-        return stopped or ends
+    def score() -> dict[str, Any]:
+        return {**find(), "n": min(MATCHED, len(task.validation))}
 
-    epochs = train(trainable, examples, task.train, config, payload["seed"], ledger, after_epoch, alarm, resume)
-    if stopped:
-        return {"stopped": True}
-    settle_statistics(network, examples, spread(task.train, SETTLE_BATCH * SETTLE_END), ledger)
-    scores = {**find(), "n": min(MATCHED, len(task.validation))}
-    saved = save_network(network, examples, task, payload)
-    return {**saved, "scores": scores, "curve": curve, "epochs": epochs, "stopped": False}
+    return train_and_save(Parts(network, trainable, examples, find, score), task, config, payload, report)
 
 
 def with_two_views(network: Any, config: TrialConfig) -> Trainable:

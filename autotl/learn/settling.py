@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 
 from autotl.backbones.contract import RANDOM, WEIGHTS_SUFFIX
-from autotl.data.images import open_images
 from autotl.errors import TrialError
 from autotl.learn.checkpoints import Report
 from autotl.learn.config import TrialConfig
-from autotl.learn.examples import Examples
-from autotl.learn.pretrain import open_network, settle_statistics, spread
+from autotl.learn.pretrain import open_examples, open_network, settle_statistics, spread
 from autotl.learn.task import Task
 
 IMAGES = 256
@@ -38,9 +36,7 @@ def run_settle(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
     if config.weights != RANDOM:
         raise TrialError(f'Statistics are settled of "{RANDOM}" weights, not of {config.weights!r}.')
     network = open_network(config, payload["seed"], task.ledger)
-    with task.ledger.phase("decode"):
-        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
-    examples = Examples([images], task.labels, len(task.classes), index=np.asarray(task.sources.rows))
+    examples = open_examples(task, config, task.labels, len(task.classes))
     settle_statistics(network, examples, spread(task.train, IMAGES), task.ledger)
     digest = hashlib.sha256()
     for variable in network.variables:

@@ -1,7 +1,6 @@
 """Networks compared under one protocol: frozen, partly and fully trained, same head, same images, same tuning."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +49,7 @@ def run_compare(request: Request, setup: Setup, on_event: OnEvent) -> dict[str, 
     networks = find_networks(request)
     asked = to_json(request, networks)
     if (before := finished_result(asked, setup)) is not None:
-        return {**before, "run": str(Path(str(setup.out)).expanduser())}  # it may have been moved since
+        return before
     sizes = sorted({network.image_size for network in networks})
     with open_session(asked, setup, sizes, on_event, in_two_parts) as session:
         result = _compare(session, request, networks)

@@ -13,6 +13,7 @@ from autotl.backbones.hypermodel import WholeModel
 from autotl.backbones.registry import absolute_reference, is_path, load_backbone
 from autotl.errors import UsageError
 from autotl.execution.protocol import Job
+from autotl.runs.directory import Run
 from autotl.search.context import OnEvent
 from autotl.search.finish import answer_of
 from autotl.search.frozen import plugins_of
@@ -88,7 +89,7 @@ def run_pretrain(request: Request, setup: Setup, on_event: OnEvent) -> dict[str,
         "epochs": request.epochs, "budget": request.budget, "seed": request.seed,
     }  # fmt: skip
     if (before := finished_result(asked, setup)) is not None:
-        return before
+        return {**before, "backbone_folder": str(Run(Path(before["run"])).model_path)}
     with open_session(asked, setup, [size], on_event, in_two_parts) as session:
         recipe = RECIPE if request.labels == GIVEN else {**UNLABELLED, "head": request.method}
         config = {"backbone": record.name, "weights": weights, "image_size": size, **recipe}

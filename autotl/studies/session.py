@@ -44,8 +44,8 @@ class Setup:
         executor: by name.
     """
 
-    out: str | None = None
-    cache_dir: str | None = None
+    out: str | Path | None = None
+    cache_dir: str | Path | None = None
     jobs: int | None = None
     gpus: str = "all"
     gpu_share: float = 1.0
@@ -182,7 +182,7 @@ def open_session(
 
 
 def finished_result(request: Mapping[str, Any], setup: Setup) -> dict[str, Any] | None:
-    """What a study came to that ended in `setup.out` already; None where it has not.
+    """What a study came to that ended in `setup.out` already; None where it has not. `run` is where it lies now.
 
     Raises:
         UsageError: what ended there is another one.
@@ -190,7 +190,7 @@ def finished_result(request: Mapping[str, Any], setup: Setup) -> dict[str, Any] 
     if setup.out is None or not (run := Run(Path(setup.out).expanduser())).result_path.exists():
         return None
     _check_same_request(run, _absolute(request, open_cache(setup.cache_dir)))
-    return dict(read_json(run.result_path))
+    return {**read_json(run.result_path), "run": str(run.path.resolve())}
 
 
 def write_result(session: Session, result: Mapping[str, Any]) -> None:

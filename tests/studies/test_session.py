@@ -96,3 +96,12 @@ def test_what_is_no_data_set_leaves_no_folder(study, tmp_path):
     with pytest.raises(DataError):
         study({"value": 2}, dataset=str(tmp_path / "nowhere"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_moved_says_where_it_lies_now(images, tmp_path):
+    asked, setup = {"study": "sums", "dataset": str(images), "seed": 0}, Setup(tmp_path / "run", tmp_path / "cache")
+    with open_session(asked, replace(setup, executor="inline"), [], lambda event: None) as session:
+        write_result(session, {"run": str(session.run.path), "values": [1]})
+    (tmp_path / "run").rename(tmp_path / "moved")
+    found = finished_result(asked, replace(setup, out=tmp_path / "moved"))
+    assert found == {"run": str(tmp_path / "moved"), "values": [1]}
