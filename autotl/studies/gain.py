@@ -22,7 +22,7 @@ from autotl.studies.session import Session, Setup, finished_result, open_session
 FIRST = 3  # number of the first fit: timing and settling come before
 TUNING_PARTS = 4  # rates are chosen on one part of so many of a tier's images
 CURVES_FROM = 250  # images, from which every epoch of the first draw is scored on the test images too
-COST = {"frozen": 1.0, "random": 1.0, "tuned": 3.0, "scratch": 3.0}  # passes for one look at an image
+PASSES = 3  # that a step of training costs for an image: one forward, two for the gradients
 START_SECONDS = 8.0  # to build and trace a network that is trained
 
 
@@ -157,7 +157,7 @@ def _foresee(session: Session, tiers: Sequence[Tier], one: float) -> None:
     seconds, test = 2 * len(session.manifest.samples) * one, len(session.manifest.rows("val"))
     for tier in tiers:
         fits = len(tier.draws) * len(TRAINED)
-        seconds += fits * (START_SECONDS + one * (test + COST["scratch"] * tier.epochs * tier.images))
+        seconds += fits * (START_SECONDS + one * (test + PASSES * tier.epochs * tier.images))
     jobs = sum(len(numbers) for tier in tiers for numbers in tier.numbers.values())
     session.tell("plan", trials=jobs, seconds=seconds / max(1, len(session.dispatcher.executor.slots())))
 
@@ -227,5 +227,5 @@ def _insist(outcomes: Any) -> None:
     if failed:
         raise NoTrialError(
             f"Gain compares all arms or none, and {failed[0].job.payload['stage']} came to nothing: "
-            f"{reason_of(failed[0])}"
+            f"{reason_of(failed[0])}. What has ended is kept: the same command with --out goes on once that is mended."
         )

@@ -13,7 +13,7 @@ from autotl.runs.directory import open_search
 from autotl.runs.files import read_json
 from autotl.search.plan import INSTALLED, resolve_backbones
 
-FROZEN, TUNED, SCRATCH, CHANCE = ARMS = ("frozen", "tuned", "scratch", "random")
+FROZEN, TUNED, SCRATCH, RANDOM_FEATURES = ARMS = ("frozen", "tuned", "scratch", "random")
 TRAINED = (TUNED, SCRATCH)
 TIERS = (1, 5, 10, 25, 100)
 RATES = (3e-4, 1e-3)
@@ -147,7 +147,7 @@ def config_of(network: Network, arm: str, epochs: int, rate: float, random: str)
     config: dict[str, Any] = {
         "backbone": network.backbone.name,
         "image_size": network.image_size,
-        "weights": {CHANCE: random, SCRATCH: RANDOM}.get(arm, PRETRAINED),
+        "weights": {RANDOM_FEATURES: random, SCRATCH: RANDOM}.get(arm, PRETRAINED),
         "pooling": network.pooling,
         "taps": network.taps,
         "head": "linear",

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from autotl.studies.gain_plan import ARMS, FROZEN, SCRATCH, TUNED
+from autotl.studies.gain_plan import ARMS, FROZEN, RANDOM_FEATURES, SCRATCH, TUNED
 from autotl.studies.gain_scores import Measured, accuracy, gain, labels_needed
 from autotl.studies.gain_words import conclude
 
-RANDOM_FEATURES = "random"
 PAIRS = ((FROZEN, SCRATCH), (FROZEN, RANDOM_FEATURES), (TUNED, SCRATCH))
 TierFacts = tuple[int, int | None, int, int, int]  # place, per_class, images, draws, epochs
 Results = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
