@@ -34,12 +34,14 @@ def write_script(exporter: Exporter, folder: Path, image_size: int) -> Path:
 def render_script(exporter: Exporter, image_size: int) -> str:
     """The text of the script; see `write_script`."""
     sources = [_source_of(exporter.runtime), _source_of(_BODY)]
-    imports = dict.fromkeys(line for source in sources for line in _parts(source, imports=True))
+    imports = sorted({line for source in sources for line in _parts(source, imports=True)})
+    modules = [line.removeprefix("import ") for line in imports if line.startswith("import ")]
     return "\n".join(
         [
             "#!/usr/bin/env python3",
             _documentation(exporter),
-            *sorted(imports, key=lambda line: (line.startswith("from"), line)),
+            f"import {', '.join(modules)}",
+            *(line for line in imports if line.startswith("from ")),
             *(f"\n{part}" if part.startswith("def") else part for source in sources for part in _parts(source)),
             '\nif __name__ == "__main__":',
             f"    main(load, Path(__file__).resolve().parent, {int(image_size)})\n",
@@ -63,13 +65,14 @@ def _source_of(module: str) -> str:
 
 
 def _parts(source: str, imports: bool = False) -> list[str]:
-    """The imports of a module, or everything else, as they are written but for documentation."""
+    """The imports of a module, one a line, or everything else as it is written but for documentation."""
     lines, kept = source.splitlines(), []
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import | ast.ImportFrom) == imports and not _is_text(node):
             first = node.body[0] if isinstance(node, ast.FunctionDef) else node
             hidden = _rows(first) if _is_text(first) else range(0)
-            kept.append("\n".join(lines[row] for row in _rows(node) if row not in hidden))
+            text = "\n".join(lines[row] for row in _rows(node) if row not in hidden)
+            kept.append(ast.unparse(node) if imports else text)
     return kept
 
 

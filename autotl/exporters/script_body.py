@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,21 @@ from PIL import Image
 
 
 def read_image(path: Path, size: int) -> np.ndarray:  # as in training: upright, on white, large JPEGs reduced
-    """The pixels of `autotl.data.decode.load_square`, uint8 `[size, size, 3]`, of any file but one of floats."""
+    """The pixels of `autotl.data.decode.load_square`, uint8 `[size, size, 3]`."""
     image: Image.Image = Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"))
-    if image.width * image.height > 100_000_000 or image.mode == "F":
-        raise ValueError("too large" if image.mode != "F" else "floating-point pixels are read by autotl predict only")
+    if image.width * image.height > 100_000_000:
+        raise ValueError("too large")
     image.draft(image.mode, (1024, 1024))
     image.load()
     with suppress(Exception):  # EXIF is rarely there and often damaged; its number becomes Pillow's
-        turn = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}[image.getexif()[0x0112]]
-        image = image.transpose(Image.Transpose(turn))
+        image = image.transpose(Image.Transpose({2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}[image.getexif()[0x0112]]))
     if image.mode.startswith("I"):
         image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 256).astype(np.uint8))
+    if image.mode == "F":  # stretched from its least to its greatest
+        finite = np.extract(np.isfinite(np.asarray(image)), np.asarray(image))
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        grey = np.nan_to_num(np.asarray(image), nan=low, posinf=high, neginf=low) - low
+        image = Image.fromarray((grey * (255 / (high - low or np.inf))).astype(np.uint8))
     if image.has_transparency_data:
         clear, image = image.convert("RGBA"), Image.new("RGB", image.size, "white")
         image.paste(clear, mask=clear.getchannel("A"))
@@ -43,7 +46,7 @@ def main(load, folder: Path, size: int) -> None:
     predict, labels, labelled = load(folder), (folder / "labels.txt").read_text("utf-8").split("\n"), 0
     files = (file for arg in sys.argv[1:] for file in sorted(filter(Path.is_file, Path(arg).rglob("*"))) or [Path(arg)])
     print("path,label,probability")
-    while batch := list(islice(files, 32)):
+    while batch := [path for _, path in zip(range(32), files, strict=False)]:
         read = []
         for path in batch:
             try:

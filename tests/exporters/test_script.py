@@ -43,6 +43,22 @@ def deep():
     return Image.fromarray(np.random.default_rng(1).integers(0, 65536, (40, 50)).astype(np.uint16))
 
 
+def floats():
+    noise = np.random.default_rng(2).normal(3, 50, (40, 50)).astype(np.float32)
+    holes = np.where(noise > 90, np.inf, np.where(noise < -90, -np.inf, np.where(abs(noise) < 5, np.nan, noise)))
+    ramp = np.linspace(0, 1, 2000).reshape(40, 50)
+    kinds = {
+        "noise": noise,
+        "with holes": holes,
+        "ramp": ramp,
+        "all the same": np.full((9, 9), 7),
+        "tiny": ramp * 1e-30,
+    }
+    return {name: values.astype(np.float32) for name, values in kinds.items()} | {
+        "none of them a number": np.full((9, 9), np.nan, dtype=np.float32)
+    }
+
+
 FILES = {
     "rgb": (picture(), "PNG", {}),
     "grey": (picture("L"), "PNG", {}),
@@ -55,6 +71,7 @@ FILES = {
     "16 bit": (deep(), "PNG", {}),
     "16 bit TIFF": (deep(), "TIFF", {}),
     "32 bit TIFF": (Image.fromarray(np.arange(-5, 70000, 7, dtype=np.int32)[:10000].reshape(100, 100)), "TIFF", {}),
+    **{f"floats {name}": (Image.fromarray(values), "TIFF", {}) for name, values in floats().items()},
     "JPEG": (picture(), "JPEG", {"quality": 80}),
     "CMYK": (picture("CMYK"), "JPEG", {}),
     "large JPEG": (picture(side=(2300, 2100)), "JPEG", {}),
@@ -108,12 +125,6 @@ def _content():
     file = io.BytesIO()
     picture(side=(20, 15)).save(file, "PNG")
     return file.getvalue()
-
-
-def test_floats_are_left_to_autotl(tmp_path):
-    Image.fromarray(np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)).save(tmp_path / "floats.tiff")
-    with pytest.raises(ValueError, match="autotl predict"):
-        read_image(tmp_path / "floats.tiff", 8)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))

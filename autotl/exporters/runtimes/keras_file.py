@@ -14,5 +14,4 @@ def load(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     for entry in entry_points(group="autotl.layers"):  # layers that installed plugins add to Keras
         with suppress(Exception):
             entry.load()
-    model = keras.saving.load_model(folder / "model.keras", safe_mode=True, compile=False)
-    return lambda images: np.asarray(model.predict_on_batch(images))
+    return keras.saving.load_model(folder / "model.keras", safe_mode=True, compile=False).predict_on_batch
