@@ -4,6 +4,7 @@ Registered ones are entry points of the group `autotl.backbones` and are listed 
 else is named by a reference, a text that says all about it, because driver and workers open it independently.
 """
 
+import difflib
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -18,6 +19,7 @@ from autotl.references import is_reference
 GROUP = "autotl.backbones"
 SOURCES_GROUP = "autotl.backbone_sources"
 KIND = Kind("backbone", GROUP, Backbone, API_VERSION)
+_CLOSE = 3  # names that are told for one that is not known
 NO_PLUGIN = Listing("", "none", "", "", None)
 
 
@@ -58,6 +60,7 @@ def load_backbone(reference: str) -> Backbone:
                 f"neither.{did_you_mean(source, sorted(entry_points(group=SOURCES_GROUP).names))} "
                 "Install the plugin, or check the name (autotl plugins list)."
             )
+        raise UsageError(_unknown(reference))
     record: Backbone = load_entry(KIND, reference)
     return record
 
@@ -99,6 +102,17 @@ def owner_of(reference: str) -> Listing:
         if entry.name == name and entry.dist is not None:
             return Listing(name, entry.dist.name, entry.dist.version, entry.value, None)
     return NO_PLUGIN
+
+
+def _unknown(reference: str) -> str:
+    """There are too many names to list them all."""
+    names = sorted(entry_points(group=GROUP).names)
+    if not names:
+        return f"There is no backbone {reference!r}: no plugin with backbones is installed."
+    nearest, *others = difflib.get_close_matches(reference.lower(), names, n=_CLOSE) or [""]
+    meant = f" Did you mean {nearest}?" if nearest else ""
+    meant += f" (Or {', '.join(others)}.)" if others else ""
+    return f"There is no backbone {reference!r}.{meant} Run `autotl backbones list` to see all {len(names)}."
 
 
 def _is_registered(reference: str) -> bool:
