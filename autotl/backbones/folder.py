@@ -44,7 +44,7 @@ def write_backbone(model_path: Path, folder: Path, description: Mapping[str, Any
         folder: of the backbone; one that is there already is replaced.
         description: JSON with what `inherited` gives, `backbone` with `output` as well, `image_size`, and `data` {name,
             fingerprint, images, classes}.
-        training: JSON with `init`, `labels`, `method`, `epochs`, `scores` and `curve`.
+        training: JSON with `init`, `labels`, `method`, `epochs`, `precision`, `scores` and `curve`.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with model_path.open("rb") as file:
@@ -97,7 +97,8 @@ def render_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> 
         "",
         f"A network without a classifier, trained with autotl for {training['epochs']} epochs at "
         f"{description['image_size']} px on {data['images']['train']} images{labelled}, from "
-        f"{_plain(training['init'])} weights. {_evaluation(training)}",
+        f"{_plain(training['init'])} weights. It was trained in {training['precision']} and is float32. "
+        f"{_evaluation(training)}",
         "",
         "Use it with `autotl search DATASET --backbone FOLDER`. Its file loads in Keras's safe mode; its sha256 is",
         f"`{description['model']['sha256']}`.",

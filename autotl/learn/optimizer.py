@@ -12,6 +12,8 @@ and BEiT (Bao et al., https://arxiv.org/abs/2106.08254).
 from collections.abc import Sequence
 from typing import Any
 
+from autotl.learn.precision import loss_scaling
+
 HEAD = 0
 """The stage of the head; the last stage of the network is 1, the one before it 2."""
 AVERAGING_SHARE = 0.2
@@ -20,7 +22,7 @@ LEAST_AVERAGED = 10
 """Steps that averages reach back at least."""
 
 
-def make_optimizer(stages: Sequence[int], passes: int = 1) -> Any:
+def make_optimizer(stages: Sequence[int], passes: int = 1, scales_loss: bool = False) -> Any:
     """An AdamW with a rate for each stage, and `averages`, one running average for each variable.
 
     `learning_rate` is the schedule's share of all rates, 0 to 1. Decoupled decay (Loshchilov and Hutter,
@@ -29,10 +31,13 @@ def make_optimizer(stages: Sequence[int], passes: int = 1) -> Any:
     Args:
         stages: of each of the model's trainable variables, in its order, counted from the head.
         passes: how many gradients it takes the mean of before it clips it and makes a step.
+        scales_loss: for a network that computes in float16.
     """
     import keras
 
-    class TransferAdamW(keras.optimizers.Adam):  # type: ignore[misc]
+    adam: Any = loss_scaling(keras.optimizers.Adam) if scales_loss else keras.optimizers.Adam
+
+    class TransferAdamW(adam):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(
                 learning_rate=1.0, clipnorm=1.0, gradient_accumulation_steps=passes if passes > 1 else None
@@ -45,6 +50,8 @@ def make_optimizer(stages: Sequence[int], passes: int = 1) -> Any:
             super().build(variables)
             self.averages = self.add_optimizer_variables(variables, "average")
             self.moments = [*self._momentums, *self._velocities, *self.averages]  # all that steps leave for later ones
+            if scales_loss:
+                self.moments.append(self.doublings)
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             ops = keras.ops

@@ -18,6 +18,7 @@ from autotl.backbones.cuts import stage_cuts
 from autotl.backbones.registry import load_backbone
 from autotl.data.images import open_images
 from autotl.errors import TrialError
+from autotl.learn.batch_statistics import SETTLE_BATCH, settle_statistics, spread
 from autotl.learn.bootstrap import bootstrap_interval
 from autotl.learn.checkpoints import Course, Report, open_course
 from autotl.learn.config import TrialConfig
@@ -27,6 +28,7 @@ from autotl.learn.ledger import Ledger
 from autotl.learn.metrics import scores, softmax
 from autotl.learn.networks import multiply_adds
 from autotl.learn.pooling import pool
+from autotl.learn.precision import MIXED_FLOAT16, computing_in, precision_of
 from autotl.learn.seeding import seed_building
 from autotl.learn.task import Task
 from autotl.learn.training import PREDICT_BATCH, Trainable, compile_trainable, predict_logits, train
@@ -34,7 +36,6 @@ from autotl.learn.trials import make_alarm
 from autotl.learn.views import live_layers
 
 BACKWARD = 2  # passes that the gradients of a layer cost
-SETTLE_BATCH = 64
 SETTLE_EPOCH, SETTLE_END = 4, 32  # batches that the statistics are measured on, after an epoch and in the end
 POINTS = 40  # of the curve, at most
 EPOCHS_FILE, MODEL_FILE = "epochs.json", "backbone.keras"
@@ -50,14 +51,16 @@ def run_pretrain(task: Task, config: TrialConfig, payload: Mapping[str, Any], re
     Returns:
         model (path of `backbone.keras`: RGB 0..255 to features), output (the operation that makes them), scores (of
         the trained head on the validation rows, with `accuracy_ci95`), curve [{epoch, loss, accuracy, log_loss}],
-        epochs (that were trained), parameters (without the head); `stopped` where it was told to stop, alone.
+        epochs (that were trained), precision (that it was trained in), parameters (without the head); `stopped` where
+        it was told to stop, alone.
 
     Raises:
         TrialError: the loss is no longer finite, or the network cannot be saved.
     """
     examples = open_examples(task, config, task.labels, len(task.classes))
     network = open_network(config, payload["seed"], task.ledger)
-    trainable = _with_head(network, config, task)
+    precision = precision_of(payload)
+    trainable = _with_head(network, config, task, precision == MIXED_FLOAT16)
 
     def measure() -> dict[str, float]:
         logits = predict_logits(trainable, examples, task.validation, task.ledger)
@@ -69,7 +72,8 @@ def run_pretrain(task: Task, config: TrialConfig, payload: Mapping[str, Any], re
         labels = task.labels[task.validation]
         return {**scores(probabilities, labels), "accuracy_ci95": bootstrap_interval(probabilities, labels)}
 
-    return train_and_save(Parts(network, trainable, examples, measure, score), task, config, payload, report)
+    parts = Parts(network, trainable, trainable.model, examples, measure, score)
+    return train_and_save(parts, task, config, {**payload, "precision": precision}, report)
 
 
 class Parts(NamedTuple):
@@ -78,6 +82,8 @@ class Parts(NamedTuple):
     network: Any
     trainable: Trainable
     """The network with what is put on it to be trained."""
+    predictor: Any
+    """The model that it is measured with."""
     examples: Examples
     measure: Callable[[], dict[str, float]]
     """After an epoch, for the curve; the first value is what is reported."""
@@ -88,8 +94,11 @@ class Parts(NamedTuple):
 def train_and_save(
     parts: Parts, task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report
 ) -> dict[str, Any]:
-    """Train on the training rows, measure along the way, and save the network; see `run_pretrain`."""
-    network, trainable, examples, measure, score = parts
+    """Train on the training rows, measure along the way, and save the network; see `run_pretrain`.
+
+    It is trained in the payload's `precision`. What is scored in the end and saved computes in float32.
+    """
+    network, trainable, predictor, examples, measure, score = parts
     course, alarm, ledger = open_course(task, config, payload, report), make_alarm(payload), task.ledger
     some = spread(task.train, SETTLE_BATCH * SETTLE_EPOCH)
     resume, curve, stopped = course.resume(), _earlier_epochs(course), False
@@ -107,13 +116,16 @@ def train_and_save(
         stopped = course.report(epoch, value)
         return stopped or ends
 
-    epochs = train(trainable, examples, task.train, config, payload["seed"], ledger, after_epoch, alarm, resume)
+    with computing_in(payload["precision"], network):
+        epochs = train(trainable, examples, task.train, config, payload["seed"], ledger, after_epoch, alarm, resume)
     if stopped:
         return {"stopped": True}
+    predictor.make_predict_function(force=True)  # as it was traced it computes in the precision of training
     settle_statistics(network, examples, spread(task.train, SETTLE_BATCH * SETTLE_END), ledger)
     scored = score()
     saved = save_network(network, examples, task, payload)
-    return {**saved, "scores": scored, "curve": curve, "epochs": epochs, "stopped": False}
+    trained = {"epochs": epochs, "precision": payload["precision"], "stopped": False}
+    return {**saved, "scores": scored, "curve": curve, **trained}
 
 
 def open_examples(task: Task, config: TrialConfig, labels: np.ndarray, classes: int) -> Examples:
@@ -137,7 +149,7 @@ def open_network(config: TrialConfig, seed: int, ledger: Ledger) -> Any:
     return network
 
 
-def _with_head(network: Any, config: TrialConfig, task: Task) -> Trainable:
+def _with_head(network: Any, config: TrialConfig, task: Task, scales_loss: bool) -> Trainable:
     """uint8 images to logits, by augmentation, the network, pooling and a linear head; compiled."""
     import keras
 
@@ -151,37 +163,7 @@ def _with_head(network: Any, config: TrialConfig, task: Task) -> Trainable:
         passes = math.ceil(batch / task.sources.at_most(batch))
         cost = (1 + BACKWARD) * multiply_adds(network)
         predicted = task.sources.at_most(PREDICT_BATCH)
-        return compile_trainable(model, head.trainable_variables, None, "input", cost, passes, predicted)
-
-
-def settle_statistics(network: Any, examples: Examples, rows: np.ndarray, ledger: Ledger) -> None:
-    """Give batch normalisation the means and variances of some rows under the weights as they are now.
-
-    The moving average of a batch's statistics becomes the mean over all batches, by a momentum of its own for each.
-    """
-    import keras
-
-    every = network._flatten_layers(include_self=False)
-    layers = [layer for layer in every if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
-    momenta = [layer.momentum for layer in layers]
-    if not layers:
-        return
-    plain = np.zeros(SETTLE_BATCH, np.int64)
-    with ledger.phase("evaluate"):
-        for number, start in enumerate(range(0, len(rows), SETTLE_BATCH)):
-            for layer in layers:
-                layer.momentum = number / (number + 1)
-            chunk = rows[start : start + SETTLE_BATCH]
-            network(examples.batch(chunk, plain[: len(chunk)]).astype(np.float32), training=True)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-
-
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
-    """At most so many rows, spread evenly over all, so that every class is among them; in a mixed order."""
-    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
-    mixed: np.ndarray = np.random.default_rng(0).permutation(chosen)  # rows of one class lie together
-    return mixed
+        return compile_trainable(model, head.trainable_variables, None, "input", cost, passes, predicted, scales_loss)
 
 
 def _epoch_loss(trainable: Trainable) -> float:

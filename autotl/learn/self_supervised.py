@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from autotl.errors import TrialError
+from autotl.learn.batch_statistics import SETTLE_BATCH, spread
 from autotl.learn.checkpoints import Report
 from autotl.learn.config import TrialConfig
 from autotl.learn.examples import Examples
@@ -20,15 +21,8 @@ from autotl.learn.forward import as_float
 from autotl.learn.networks import multiply_adds
 from autotl.learn.optimizer import HEAD, make_optimizer
 from autotl.learn.pooling import pool
-from autotl.learn.pretrain import (
-    BACKWARD,
-    SETTLE_BATCH,
-    Parts,
-    open_examples,
-    open_network,
-    spread,
-    train_and_save,
-)
+from autotl.learn.precision import MIXED_FLOAT16, precision_of
+from autotl.learn.pretrain import BACKWARD, Parts, open_examples, open_network, train_and_save
 from autotl.learn.self_supervised_views import two_views
 from autotl.learn.task import Task
 from autotl.learn.training import Trainable
@@ -55,17 +49,20 @@ def run_self_supervised(task: Task, config: TrialConfig, payload: Mapping[str, A
     unlabelled = np.zeros(len(task.labels), np.int64)  # what the labels say is not known here
     examples = open_examples(task, config, unlabelled, 1)
     network = open_network(config, payload["seed"], task.ledger)
+    precision = precision_of(payload)
     with task.ledger.phase("build"):
-        trainable = with_two_views(network, config)
-        find = matcher(_embedder(network, config), examples, spread(task.validation, MATCHED))
+        trainable = with_two_views(network, config, precision == MIXED_FLOAT16)
+        embedder = _embedder(network, config)
+        find = matcher(embedder, examples, spread(task.validation, MATCHED))
 
     def score() -> dict[str, Any]:
         return {**find(), "n": min(MATCHED, len(task.validation))}
 
-    return train_and_save(Parts(network, trainable, examples, find, score), task, config, payload, report)
+    parts = Parts(network, trainable, embedder, examples, find, score)
+    return train_and_save(parts, task, config, {**payload, "precision": precision}, report)
 
 
-def with_two_views(network: Any, config: TrialConfig) -> Trainable:
+def with_two_views(network: Any, config: TrialConfig, scales_loss: bool = False) -> Trainable:
     """uint8 images to what the loss takes of both views, side by side, `[B, P]`; compiled.
 
     Raises:
@@ -85,7 +82,7 @@ def with_two_views(network: Any, config: TrialConfig) -> Trainable:
         predictor = _layers("predictor", BOTTLENECK, WIDTH)
         parts += [predictor(one) for one in projections]
     model = keras.Model(inputs, keras.ops.concatenate(parts, axis=1))
-    model.compile(optimizer=make_optimizer(_stages(model, network)), loss=LOSSES[config.head])
+    model.compile(optimizer=make_optimizer(_stages(model, network), scales_loss=scales_loss), loss=LOSSES[config.head])
     model.optimizer.build(model.trainable_variables)
     return Trainable(model, set(), "input", 2 * (1 + BACKWARD) * multiply_adds(network))
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from autotl.backbones.contract import RANDOM, WEIGHTS_SUFFIX
 from autotl.errors import TrialError
+from autotl.learn.batch_statistics import settle_statistics, spread
 from autotl.learn.checkpoints import Report
 from autotl.learn.config import TrialConfig
-from autotl.learn.pretrain import open_examples, open_network, settle_statistics, spread
+from autotl.learn.pretrain import open_examples, open_network
 from autotl.learn.task import Task
 
 IMAGES = 256

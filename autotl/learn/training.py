@@ -61,6 +61,7 @@ def compile_trainable(
     multiply_adds: int = 0,
     passes: int = 1,
     predict_batch: int = PREDICT_BATCH,
+    scales_loss: bool = False,
 ) -> Trainable:
     """Compile a model whose `head_variables` train at the head's rate and whose others train at their stage's.
 
@@ -70,13 +71,14 @@ def compile_trainable(
         multiply_adds: of one image in a training step, for the ledger.
         passes: that a training step is made of, where a whole batch takes too much memory.
         predict_batch: images that are predicted at a time.
+        scales_loss: for a network that computes in float16.
     """
     import keras
 
     variables = list(model.trainable_variables)
     stage_of = {**({} if stages is None else stages), **{id(variable): HEAD for variable in head_variables}}
     model.compile(
-        optimizer=make_optimizer([stage_of.get(id(variable), HEAD + 1) for variable in variables], passes),
+        optimizer=make_optimizer([stage_of.get(id(variable), HEAD + 1) for variable in variables], passes, scales_loss),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
     )
     model.optimizer.build(variables)

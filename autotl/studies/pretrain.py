@@ -213,6 +213,7 @@ def _deliver(session: Session, record: Backbone, config: Mapping[str, Any], foun
         "method": request["method"],
         "epochs": found["epochs"],
         "planned_epochs": config["epochs"],
+        "precision": found["precision"],
         "recipe": shown,
         "scores": found["scores"],
         "curve": found["curve"],

@@ -82,3 +82,33 @@ def test_a_rate_without_measure_is_said(problem, config, tmp_path):
     wild = {**config, "tail_rate": 1e30, "head_rate": 1e30}
     with pytest.raises(TrialError, match="finite"):
         run_job(problem.payload(tmp_path, wild, "pretrain"), go_on)
+
+
+def test_on_a_cpu_it_trains_in_float32(trained):
+    assert trained["precision"] == "float32"
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_in_mixed_precision_it_comes_to_about_the_same_and_is_kept_in_float32(
+    trained, problem, config, tmp_path, precision
+):
+    import keras
+
+    mixed = run_job(problem.payload(tmp_path, config, "pretrain", precision=precision), go_on)
+    assert mixed["precision"] == precision
+    assert mixed["curve"] != trained["curve"]  # it was not float32 after all
+    for name, tolerance in (("loss", 0.05), ("log_loss", 0.05)):
+        values, exact = ([point[name] for point in run["curve"]] for run in (mixed, trained))
+        np.testing.assert_allclose(values, exact, rtol=tolerance)
+    network = keras.saving.load_model(mixed["model"], compile=False)
+    assert {layer.dtype_policy.name for layer in network._flatten_layers()} == {"float32"}
+    assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_cut_off_in_float16_it_goes_on_to_the_same_weights(problem, config, tmp_path):
+    payload = problem.payload(tmp_path / "1", config, "pretrain", checkpoint_seconds=0, precision="mixed_float16")
+    assert run_job(payload, lambda step, value, extra: step == 2)["stopped"]
+    again = run_job({**payload, "folder": str(tmp_path / "2"), "earlier": [str(tmp_path / "1")]}, go_on)
+    whole = run_job({**payload, "folder": str(tmp_path / "3")}, go_on)
+    assert again["curve"] == whole["curve"] and again["scores"] == whole["scores"]

@@ -77,6 +77,20 @@ def test_cut_off_it_goes_on_to_the_same_weights(trained, run, tmp_path):
     assert again["curve"] == trained["curve"] and again["scores"] == trained["scores"]
 
 
+@pytest.mark.parametrize("method", ["simsiam", "vicreg"])
+def test_in_mixed_precision_it_is_kept_in_float32(run, tmp_path, method):
+    import keras
+
+    exact = run(tmp_path / "exact", config={"head": method})
+    mixed = run(tmp_path / "mixed", config={"head": method}, precision="mixed_bfloat16")
+    assert (exact["precision"], mixed["precision"]) == ("float32", "mixed_bfloat16")
+    losses = [[point["loss"] for point in one["curve"]] for one in (mixed, exact)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=0.1)
+    network = keras.saving.load_model(mixed["model"], compile=False)
+    assert {layer.dtype_policy.name for layer in network._flatten_layers()} == {"float32"}
+
+
 def test_an_unknown_loss_is_said(run, tmp_path):
     with pytest.raises(TrialError, match="one of simsiam, vicreg, not 'linear'"):
         run(tmp_path, config={"head": "linear"})
