@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from io import TextIOWrapper
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ Prediction = Mapping[str, Any]
 PAGE_ROWS = 1000  # a table needs its rows before it knows how wide it is; after so many comes the next one
 UNUSUAL, VERY_UNUSUAL = 95.0, 99.0  # percentiles that tables mark
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # surrogates that stand for no byte of a file's name
 
 
 def write_tables(predictions: Iterator[Prediction]) -> None:
@@ -31,8 +34,15 @@ def write_tables(predictions: Iterator[Prediction]) -> None:
 
 
 def write_csv(predictions: Iterable[Prediction]) -> None:
-    """One row an image as they come; further classes in columns of their own."""
-    shown = visible if sys.stdout.isatty() else str  # a file gets names as they are
+    """One row an image as they come; further classes in columns of their own.
+
+    In a file or a pipe it is UTF-8, with names as the bytes that they are: what an export's `predict.py` writes.
+    """
+    shown: Callable[[str], str] = visible
+    if not sys.stdout.isatty():
+        shown = partial(_NO_BYTES.sub, "\N{REPLACEMENT CHARACTER}")
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     for number, prediction in enumerate(predictions):
         if number == 0:
             sys.stdout.write(csv_line(_csv_columns(prediction)))
