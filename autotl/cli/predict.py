@@ -166,6 +166,9 @@ def _summary(tally: Counter[str]) -> str:
 
 def _render_scores(console: "Console", scores: Mapping[str, Any]) -> None:
     render_scores(console, scores)
+    if scores["seen"]:
+        seen = f"{scores['seen']} of the {scores['n']} images are among those that the model was fitted to"
+        console.print(f"{seen}: these scores flatter it.", markup=False, soft_wrap=True)
     if scores["difference"] and not scores["reproduced"]:
         changes = ", ".join(
             f"{metric_name(name)} {scores['recorded'][name]:.4f} (here {f'{change:+.2g}' if change else 'the same'})"

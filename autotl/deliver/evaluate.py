@@ -16,6 +16,7 @@ from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, default_cache
 from autotl.deliver.artefact import KERAS, Artefact, open_artefact
+from autotl.deliver.origin import fitted_images
 from autotl.deliver.predictor import BATCH_SIZE, Predictor, keras_predictor, open_predictor
 from autotl.errors import DataError, UsageError
 from autotl.learn import metrics
@@ -50,10 +51,11 @@ def evaluate_model(
 
     Returns:
         What `score_report` gives, and: model, format, precision, dataset, split, `same_data` (is it the data of the
-        search, split as there). On the test split of those data also `recorded` (scores that the search noted of its
-        Keras model), `difference` (from those) and, for the Keras model, `reproduced` (are they the same to the last
-        digit). All three are None when there is nothing to compare with, `reproduced` also for other formats, which
-        compute a little differently.
+        search, split as there), `seen` (how many of the images, byte by byte, the model was fitted to; None where its
+        folder is no longer in its run, which has the hashes). On the test split of the data of the search also
+        `recorded` (scores that the search noted of its Keras model), `difference` (from those) and, for the Keras
+        model, `reproduced` (are they the same to the last digit). All three are None when there is nothing to compare
+        with, `reproduced` also for other formats, which compute a little differently.
 
     Raises:
         UsageError: an unknown split.
@@ -83,6 +85,7 @@ def evaluate_model(
         "split": split,
         **report,
         "same_data": same,
+        "seen": _seen(artefact, manifest, rows),
         **_compared(report, artefact, is_same_test=same and split == "test"),
     }
 
@@ -170,6 +173,11 @@ def _temperature(artefact: Artefact) -> float | None:
     if not isinstance(recorded, int | float) or not 0.0 < recorded < np.inf:  # the file may come from anywhere
         return None
     return float(recorded)
+
+
+def _seen(artefact: Artefact, manifest: Manifest, rows: NDArray[np.int64]) -> int | None:
+    fitted = fitted_images(artefact)
+    return None if fitted is None else sum(manifest.samples[row].sha256 in fitted for row in rows)
 
 
 def _same_data(artefact: Artefact, manifest: Manifest) -> bool:

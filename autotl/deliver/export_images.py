@@ -1,7 +1,5 @@
 """The images that an export needs: some to compare models on, some to calibrate int8 with; laid down as files."""
 
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +14,13 @@ from autotl.data.samples import resolve_dataset
 from autotl.data.store import Cache
 from autotl.deliver.artefact import Artefact
 from autotl.deliver.evaluate import class_indices
+from autotl.deliver.origin import is_data_of, manifest_of_run
 from autotl.deliver.parity import choose_balanced, synthetic_images
 from autotl.errors import DataError, UsageError
 
 PARITY_IMAGES = 64
 CALIBRATION_IMAGES = 200
 _CHUNK_ROWS = 256
-_LEVELS_ABOVE = 3  # RUN/model, and RUN/trials/0007/model
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,13 @@ def gather_images(
 def _find_manifest(artefact: Artefact, dataset: str | None, cache: Cache) -> Manifest:
     if dataset is not None:
         return _check(artefact, dataset, cache)
-    for manifest in _manifests_above(artefact.folder):
-        if _is_data_of(manifest, artefact):
-            return manifest
+    recorded = manifest_of_run(artefact)
+    if recorded is not None:
+        return recorded
     name = artefact.data.get("name")
     if isinstance(name, str) and _is_here(name, cache):
         manifest = _check(artefact, name, cache)
-        if _is_data_of(manifest, artefact):
+        if is_data_of(manifest, artefact):
             return manifest
         raise DataError(
             f"A model is compared on the images that it was made of; those in {name} have changed since. Give other "
@@ -102,16 +100,6 @@ def _find_manifest(artefact: Artefact, dataset: str | None, cache: Cache) -> Man
 def _check(artefact: Artefact, dataset: str, cache: Cache) -> Manifest:
     seed = artefact.data.get("seed", 0)
     return check_dataset(dataset, seed=seed, image_sizes=(artefact.image_size,), cache=cache).manifest
-
-
-def _manifests_above(folder: Path) -> Iterator[Manifest]:
-    for parent in folder.resolve().parents[:_LEVELS_ABOVE]:
-        with suppress(DataError):  # it is not there, or somebody else's file of that name
-            yield Manifest.read(parent / "manifest.csv")
-
-
-def _is_data_of(manifest: Manifest, artefact: Artefact) -> bool:
-    return manifest.fingerprint == artefact.data.get("fingerprint")
 
 
 def _is_here(name: str, cache: Cache) -> bool:

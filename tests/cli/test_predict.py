@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import warnings
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from PIL import Image
 
 from autotl.cli import predictions
 from autotl.cli.main import main
+from autotl.data.check import check_dataset
 from autotl.deliver.artefact import write_artefact
 from autotl.exporters.script_body import cell as script_cell
 
@@ -73,6 +75,20 @@ def test_a_model_is_scored(autotl, autotl_json, model, photos):
     assert answer.code == 0 and "16 images" in answer.out and "bright" in answer.out
     scores, _ = autotl_json("evaluate", model, photos, "--split", "all")
     assert scores["accuracy"] == 1.0 and scores["n"] == 16
+
+
+def test_scores_on_images_that_the_model_was_fitted_to_are_said_to_flatter(autotl, model, photos, tmp_path):
+    shutil.copytree(model, tmp_path / "run" / "model")
+    manifest = check_dataset(str(photos), image_sizes=()).manifest
+    manifest.write(tmp_path / "run" / "manifest.csv")
+    path = tmp_path / "run" / "model" / "autotl.json"
+    description = json.loads(path.read_text())
+    description["data"] |= {"fingerprint": manifest.fingerprint, "split_fingerprint": manifest.split_fingerprint}
+    path.write_text(json.dumps(description))
+    told = autotl("evaluate", tmp_path / "run", photos, "--split", "all").out
+    fitted = len(manifest.rows("train", "val"))
+    assert f"{fitted} of the 16 images are among those that the model was fitted to: these scores flatter it." in told
+    assert "flatter" not in autotl("evaluate", tmp_path / "run", photos).out
 
 
 def test_json_lines_name_what_was_skipped_in_the_order_of_the_list(autotl, model, photos, monkeypatch):

@@ -65,6 +65,28 @@ def test_other_splits_and_other_seeds_are_other_images(delivered, colours, cache
     assert evaluate.evaluate_model(delivered, str(colours), seed=1, cache=cache)["same_data"] is False
 
 
+def test_images_that_the_model_was_fitted_to_are_counted_in_other_data_sets_too(delivered, colours, cache, tmp_path):
+    assert evaluate.evaluate_model(delivered, str(colours), cache=cache)["seen"] is None  # no manifest is beside it
+    manifest = check_dataset(str(colours), seed=0, image_sizes=(SIZE,), cache=cache).manifest
+    manifest.write(tmp_path / "manifest.csv")
+    fitted = len(manifest.rows("train", "val"))
+    assert evaluate.evaluate_model(delivered, str(colours), cache=cache)["seen"] == 0
+    assert evaluate.evaluate_model(delivered, str(colours), split="all", cache=cache)["seen"] == fitted
+    others = tmp_path / "others"
+    for number, sample in enumerate(manifest.samples[::4]):
+        (others / manifest.classes[sample.label]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(colours / sample.path, others / manifest.classes[sample.label] / f"{number}.png")
+    found = evaluate.evaluate_model(delivered, str(others), split="all", cache=cache)
+    expected = sum(sample.split != "test" for sample in manifest.samples[::4])
+    assert found["seen"] == expected > 0 and found["n"] == len(manifest.samples[::4]) > expected
+
+
+def test_without_a_split_of_its_own_a_model_was_fitted_to_all_images(delivered, colours, cache, tmp_path):
+    check_dataset(str(colours), seed=1, image_sizes=(SIZE,), cache=cache).manifest.write(tmp_path / "manifest.csv")
+    found = evaluate.evaluate_model(delivered, str(colours), cache=cache)
+    assert found["seen"] == found["n"]
+
+
 def test_a_data_set_may_have_fewer_classes_than_the_model(delivered, colours, cache):
     shutil.rmtree(colours / "blue")
     found = evaluate.evaluate_model(delivered, str(colours), split="all", cache=cache)
