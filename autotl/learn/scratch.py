@@ -5,6 +5,9 @@ and the loss that it compiled. autotl adds one callback, which scores, reports a
 images as a `keras.utils.PyDataset` of batches (in place of `x` and `y`), `validation_data` of the same kind, `epochs`,
 `callbacks` and `verbose`; what it sets itself is left to it. A hyperparameter called `batch_size` sets the batches.
 
+A backbone is scored with the batch statistics of images that it was fitted to, under the weights as they are then.
+After a few dozen steps running averages are those of weights long gone, and all images look the same.
+
 Pixels are scaled to 0..1, unless the model has a Rescaling or Normalization layer of its own: then it gets 0..255.
 
 A training that was cut off goes on from its last epoch, but for a `fit` of the hypermodel's own: nobody can step into
@@ -23,9 +26,11 @@ import numpy as np
 
 from autotl.data.images import open_images
 from autotl.errors import TrialError
+from autotl.learn.batch_statistics import settle_statistics, spread
 from autotl.learn.batches import ImageBatches
 from autotl.learn.checkpoints import FROM_THE_START, Resume, TrainingState
 from autotl.learn.config import TrialConfig
+from autotl.learn.examples import Examples
 from autotl.learn.features import BATCH, forward_batches
 from autotl.learn.networks import multiply_adds
 from autotl.learn.optimizer import set_step
@@ -35,6 +40,7 @@ from autotl.learn.views import live_layers
 from autotl.learn.whole_models import Whole, build_whole
 
 VALIDATION_BATCH = 64
+SETTLED = 256  # images whose batch statistics a backbone is scored with
 OnEpoch = Callable[[int, np.ndarray | None], bool]
 """`on_epoch(epoch, logits)` after each epoch, with logits of the held-out rows where they are scored; True stops."""
 
@@ -87,7 +93,11 @@ def fit_scratch(
     with ledger.phase("build"):
         whole = build_whole(config, len(task.classes), seed)
 
+    examples, settled = Examples([images], task.labels, len(task.classes), index=index), spread(rows, SETTLED)
+
     def score() -> np.ndarray:
+        if whole.has_schedule:
+            settle_statistics(whole.model, examples, settled, ledger)
         with ledger.phase("evaluate"):
             batches = list(forward_batches(whole.scorer, images, index[held_out], sources.at_most(BATCH)))
             return np.concatenate(batches) if batches else np.zeros((0, len(task.classes)), np.float32)

@@ -16,10 +16,10 @@ from autotl.search.plan import INSTALLED, resolve_backbones
 FROZEN, TUNED, SCRATCH, RANDOM_FEATURES = ARMS = ("frozen", "tuned", "scratch", "random")
 TRAINED = (TUNED, SCRATCH)
 TIERS = (1, 5, 10, 25, 100)
-RATES = (3e-4, 1e-3)
-BATCH = 32
-LEAST_IMAGES = 1000  # that a trained arm looks at in a fit, if the epochs of the largest tier come to fewer
-MOST_EPOCHS = 30
+RATES = (5e-4, 2e-3)  # one for pretrained weights, and one for random ones; both arms try both
+BATCH = 16  # of few images small batches make more steps
+LEAST_IMAGES = 2000  # that a trained arm looks at in a fit, if the epochs of the largest tier come to fewer
+MOST_EPOCHS = 40
 DRAWS_FROM, DRAWS_TO = 120, 500  # images: all draws up to the first number, one from the second on
 
 

@@ -184,6 +184,26 @@ def test_a_backbone_from_scratch_is_scored_with_the_statistics_of_its_images_aft
     np.testing.assert_allclose(scored, seen, atol=0.25 * seen.std())
 
 
+def test_a_backbone_from_scratch_has_the_batch_statistics_of_what_it_was_fitted_to(problem, tmp_path):
+    import keras
+
+    from autotl.data.images import open_images
+    from autotl.learn.scratch import fit_scratch
+
+    image = keras.Input((32, 32, 3))
+    seen = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, use_bias=False)(image))
+    keras.Model(image, keras.layers.ReLU()(seen)).save(tmp_path / "tiny.keras")
+    chosen = {"backbone": f"{tmp_path / 'tiny.keras'}?normalisation=unit", "weights": "random", "image_size": 32}
+    config = read_config({**chosen, "recipe": "scratch", "epochs": 1, "batch_size": 16})
+    task = problem.task()
+    fitted = fit_scratch(task, config, task.train, task.validation, 0, lambda epoch, logits: False, scores_epochs=False)
+    images = open_images(problem.manifest, 32, problem.cache)[np.asarray(task.sources.rows)[task.train]]
+    as_in_training = fitted.whole.model(images.astype(np.float32), training=True)
+    np.testing.assert_allclose(
+        np.asarray(fitted.whole.scorer(images)), np.asarray(as_in_training), rtol=1e-3, atol=1e-3
+    )
+
+
 def test_images_are_read_batch_by_batch_in_a_new_order_each_epoch():
     from autotl.learn.batches import ImageBatches
 
