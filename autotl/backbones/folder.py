@@ -97,7 +97,7 @@ def render_card(description: Mapping[str, Any], training: Mapping[str, Any]) -> 
         "",
         f"A network without a classifier, trained with autotl for {training['epochs']} epochs at "
         f"{description['image_size']} px on {data['images']['train']} images{labelled}, from "
-        f"{_plain(training['init'])} weights. It was trained in {training['precision']} and is float32. "
+        f"{_plain(training['init'])} weights. It was trained in {training['precision']}; its weights are float32. "
         f"{_evaluation(training)}",
         "",
         "Use it with `autotl search DATASET --backbone FOLDER`. Its file loads in Keras's safe mode; its sha256 is",

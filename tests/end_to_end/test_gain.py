@@ -13,6 +13,7 @@ from autotl.data.manifest import Manifest
 from autotl.errors import Interrupted, UsageError
 from autotl.runs.directory import open_run
 from autotl.runs.files import read_json
+from autotl.studies.gain_plan import RATES
 
 pytestmark = [pytest.mark.keras, pytest.mark.slow]
 ARMS = ("frozen", "tuned", "scratch", "random")
@@ -70,7 +71,7 @@ def test_all_arms_fit_to_the_same_draws_and_are_scored_on_the_test_images(measur
     tuned_on = [fit for fit in fits if fit.get("stage") == "tune"]
     assert not any(set(fit["held_out"]) & set(manifest.rows("val")) for fit in tuned_on)
     tries = [(fit["recipe"], fit["head_rate"]) for fit in tuned_on]
-    assert sorted(tries) == [(recipe, rate) for recipe in ("finetune", "scratch") for rate in (3e-4, 1e-3)]
+    assert sorted(tries) == [(recipe, rate) for recipe in ("finetune", "scratch") for rate in RATES]
 
 
 def test_a_network_that_does_harm_is_found_out(measured: SimpleNamespace) -> None:

@@ -76,6 +76,8 @@ def test_it_writes_a_backbone_with_its_curve_and_its_evaluation(chain: SimpleNam
     ]  # fmt: skip
     training = json.loads((folder / "pretrain.json").read_text())
     assert [point["epoch"] for point in training["curve"]] == [1, 2] and training["init"] == "random"
+    assert training["precision"] == chain.first["precision"] == "float32"  # of a CPU
+    assert "It was trained in float32; its weights are float32." in (folder / "MODEL_CARD.md").read_text()
     low, high = chain.first["scores"]["accuracy_ci95"]
     assert low <= training["scores"]["accuracy"] <= high
     notes = [event["message"] for event in chain.told if event["event"] == "note"]
