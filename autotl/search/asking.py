@@ -1,5 +1,6 @@
 """Jobs of a run: made, written down before they are sent, and not sent again where an earlier driver has their end."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
 from autotl.execution.protocol import Job
 from autotl.runs.directory import Run
-from autotl.runs.files import write_json
 from autotl.search.affinity import needs_of
 from autotl.search.dispatch import Dispatcher, OnReport, Outcome
 from autotl.search.journal import Journal
@@ -59,7 +59,9 @@ def write_down(journal: Journal, job: Job) -> Job:
     what = job.payload
     Path(what["folder"]).mkdir(parents=True, exist_ok=True)
     described = {name: value for name, value in what.items() if name not in NOT_DESCRIBED}
-    write_json(journal.run.trial_dir(what["number"]) / "config.json", {**described, **what["config"]})
+    # without waiting for the disk: nothing reads it but people, and it is written again with the next attempt
+    text = json.dumps({**described, **what["config"]}, indent=2, ensure_ascii=False, allow_nan=False)
+    (journal.run.trial_dir(what["number"]) / "config.json").write_text(text + "\n", encoding="utf-8")
     stage = what.get("stage", what["kind"])
     fields = {"number": what["number"], "attempt": job.attempt, "stage": stage, "digest": digest_of(job)}
     journal.log("asked", job=job.id, **fields)

@@ -1,7 +1,9 @@
 """The record of a trial that has ended: what is kept of it, what it cost, and who is told."""
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import optuna
@@ -36,6 +38,38 @@ class Asked:
     config: dict[str, Any]
     step: int = 0
     inquiry: Inquiry = field(default_factory=Inquiry)
+
+
+@dataclass
+class Records:
+    """The records of the trials of a stage that have ended, in the order in which the study asked for them.
+
+    Attributes:
+        direction: of the study.
+        numbered: each with its trial's number in the study.
+        best: as `best_of` finds it.
+    """
+
+    direction: optuna.study.StudyDirection
+    numbered: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbered)
+
+    def add(self, number: int, record: dict[str, Any]) -> None:
+        """Put the record of the study's trial of that number in its place."""
+        insort(self.numbered, (number, record), key=itemgetter(0))
+        self.best = best_of([record] if self.best is None else [self.best, record], self.direction)
+
+    def all(self) -> list[dict[str, Any]]:
+        """All of them."""
+        return [record for _, record in self.numbered]
+
+    def of(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The first one of a configuration, unless it failed."""
+        same = (each for _, each in self.numbered if each["state"] != "failed" and each.get("asked") == config)
+        return next(same, None)
 
 
 def make_record(context: Context, stage: Stage, asked: Asked, outcome: Outcome) -> dict[str, Any]:

@@ -18,26 +18,31 @@ from autotl.space.schema import Stage
 STARTUP_TRIALS = 6
 
 
-@dataclass(frozen=True)
+@dataclass
 class RepeatableSampler(optuna.samplers.BaseSampler):
     """Has a fresh sampler draw every time, with a seed of the trial and of the parameter.
 
     Attributes:
         make: takes a seed.
         seed: of the stage.
+        inferred: the number of the last trial whose parameters were looked for, and the sampler that did.
     """
 
     make: Callable[[int], optuna.samplers.BaseSampler]
     seed: int
+    inferred: tuple[int, optuna.samplers.BaseSampler] | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._fresh(trial).infer_relative_search_space(study, trial)
+        self.inferred = trial.number, self._fresh(trial)
+        return self.inferred[1].infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        sampler = self._fresh(trial)
-        sampler.infer_relative_search_space(study, trial)  # TPE keeps its groups of parameters from here
+        if self.inferred is None or self.inferred[0] != trial.number:
+            self.infer_relative_search_space(study, trial)
+        assert self.inferred is not None
+        sampler, self.inferred = self.inferred[1], None  # TPE has kept its groups of parameters; it draws only once
         return sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(

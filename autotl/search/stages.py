@@ -20,7 +20,7 @@ from autotl.search.forecast import PRUNED_SHARE
 from autotl.search.gate import falls_behind
 from autotl.search.hyperparameters import answer, is_undeclared, known_values
 from autotl.search.plan import concrete_config, portfolio
-from autotl.search.records import Asked, account, best_of, log_record, make_record, repeated_error, tell_record
+from autotl.search.records import Asked, Records, account, log_record, make_record, repeated_error, tell_record
 from autotl.search.study import conclude, enqueue, finished, repeat, result_of, take_over, trailing_repeats
 from autotl.space.options import NO_HEADS, Heads, with_defaults
 from autotl.space.schema import Stage
@@ -57,6 +57,7 @@ class StageRun:
     asked: dict[str, Asked] = field(default_factory=dict)  # by the id of the job
     waiting: deque[Job] = field(default_factory=deque)  # to be sent
     ended: str | None = None
+    records: Records = field(init=False)  # from `run` on
 
     def run(self) -> list[dict[str, Any]]:
         """Run the stage to its end and return what became of its trials."""
@@ -71,15 +72,11 @@ class StageRun:
 
     def is_unfinished(self) -> bool:
         """Whether only time kept it from more trials."""
-        return self.ended not in (SHUT, EXHAUSTED) and len(finished(self.study)) < self.trials
+        return self.ended not in (SHUT, EXHAUSTED) and len(self.records) < self.trials
 
     def results(self) -> list[dict[str, Any]]:
-        """The records of the trials that have ended."""
-        return [result_of(trial) for trial in finished(self.study)]
-
-    def best(self) -> dict[str, Any] | None:
-        """The record of the best trial."""
-        return best_of(self.results(), self.study.direction)
+        """The records of the trials that have ended, in the order in which the study asked for them."""
+        return self.records.all()
 
     def _work(self) -> list[dict[str, Any]]:
         names, plural = ", ".join(self.backbones), "" if self.trials == 1 else "s"
@@ -112,7 +109,10 @@ class StageRun:
     def _take_over(self) -> None:
         """Take up the trials that were on their way, and add up what the others cost an earlier driver."""
         self.left.extend(take_over(self.study))
-        for record in self.results():
+        self.records = Records(self.study.direction)
+        for trial in finished(self.study):
+            record = result_of(trial)
+            self.records.add(trial.number, record)
             account(self.context, self.stage, record)
             if record["number"] not in self.context.past.logged:  # the driver died just before
                 log_record(self.context, record)
@@ -134,7 +134,7 @@ class StageRun:
 
     def _may_ask(self) -> bool:
         """Whether there is room for another trial; the gate is asked once the first ones have finished."""
-        begun = len(finished(self.study)) + len(self.asked)
+        begun = len(self.records) + len(self.asked)
         if self.ended is not None or self.context.finishes or begun >= self.trials:
             return False
         is_asked = self.gate is not None and begun >= len(self._first())
@@ -151,7 +151,7 @@ class StageRun:
         return passes
 
     def _is_late(self) -> bool:
-        deadline = self.deadline(self.best())
+        deadline = self.deadline(self.records.best)
         return deadline is not None and self.context.elapsed() > deadline
 
     def _ask(self) -> bool:
@@ -199,9 +199,7 @@ class StageRun:
         for asked in self.asked.values():
             if asked.config == config:
                 return {"state": "running", "number": asked.number}
-        return next(
-            (each for each in self.results() if each["state"] != "failed" and each.get("asked") == config), None
-        )
+        return self.records.of(config)
 
     def _stop_at(self, config: Mapping[str, Any], *, has_begun: bool) -> float | None:
         """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer.
@@ -209,7 +207,7 @@ class StageRun:
         Args:
             has_begun: an earlier driver began it; who knows how little is left of it.
         """
-        deadline, context = self.deadline(self.best()), self.context
+        deadline, context = self.deadline(self.records.best), self.context
         if deadline is None:
             return None
         seconds = context.forecast.trial_seconds(
@@ -219,9 +217,9 @@ class StageRun:
             self.stage.repeats,
             context.passed_images(self.stage),
         )
-        if self.stage.prune and self.best() is not None:
+        if self.stage.prune and self.records.best is not None:
             seconds *= PRUNED_SHARE  # most end early, and none goes on for long after the deadline
-        has_answer = bool(self.inherited) or self.best() is not None
+        has_answer = bool(self.inherited) or self.records.best is not None
         if has_answer and not has_begun and context.elapsed() + seconds > deadline:
             self.ended = LATE
         return context.clock_time(deadline)
@@ -266,10 +264,10 @@ class StageRun:
         record = make_record(self.context, self.stage, asked, outcome)
         account(self.context, self.stage, record)
         conclude(self.study, asked.trial, record)
+        self.records.add(asked.trial.number, record)
         self.context.run.remove_checkpoints(asked.number)  # a trial that was told to stop leaves one
         log_record(self.context, record)
-        best = self.best()
-        tell_record(self.context, record, is_best=best is not None and best["number"] == record["number"])
+        tell_record(self.context, record, is_best=self.records.best is record)
         self._expect_rest()
         if record["error"] is not None:
             self._stop_on_repeated_errors(record)

@@ -1,5 +1,8 @@
 """The study in memory is the study in the database, whatever is done to it."""
 
+import math
+import sqlite3
+import sys
 from pathlib import Path
 
 import optuna
@@ -8,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from autotl.search.driving import is_disk_full
 from autotl.search.storage import open_storage
 
 NAME = "stage"
@@ -77,6 +81,59 @@ def test_a_trial_is_written_when_something_is_said_of_it(tmp_path: Path) -> None
     trial.set_user_attr("number", 1)
     (stored,) = open_study(tmp_path / "study.db").get_trials()
     assert (stored.state, stored.params) == (TrialState.RUNNING, trial.params)
+
+
+def test_times_and_numbers_that_are_none_are_written_as_optuna_reads_them(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.db")
+    trial, other = ask(study), ask(study)
+    values = [0.5, math.nan, math.inf, -math.inf]
+    for step, value in enumerate(values):
+        trial.report(value, step)
+    study.tell(trial, math.inf)
+    study.tell(other, -math.inf)
+    stored = optuna.load_study(study_name=NAME, storage=f"sqlite:///{tmp_path / 'study.db'}").get_trials()
+    for mine, read in zip(study.get_trials(), stored, strict=True):
+        assert (read.datetime_start, read.datetime_complete) == (mine.datetime_start, mine.datetime_complete)
+    assert [each.value for each in stored] == [math.inf, -math.inf]
+    assert repr(list(stored[0].intermediate_values.values())) == repr(values)
+
+
+def test_what_is_reported_again_replaces_what_was_there(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.db")
+    trial = ask(study)
+    for value in (0.5, 0.25):
+        study._storage.set_trial_intermediate_value(trial._trial_id, 1, value)
+        trial.set_user_attr("result", value)
+    (stored,) = open_study(tmp_path / "study.db").get_trials()
+    assert (stored.intermediate_values, stored.user_attrs) == ({1: 0.25}, {"result": 0.25})
+
+
+def test_nothing_is_written_of_a_trial_that_has_ended(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "study.db")
+    trial = ask(study)
+    study.tell(trial, 1.0)
+    with pytest.raises(RuntimeError):
+        trial.set_user_attr("number", 1)
+    with pytest.raises(RuntimeError):
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    (stored,) = open_study(tmp_path / "study.db").get_trials()
+    assert (stored.state, stored.user_attrs) == (TrialState.COMPLETE, {})
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "study.db"
+    open_storage(path)
+
+    def connect(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("PRAGMA max_page_count = 100")
+        return connection
+
+    monkeypatch.setattr(sys.modules[open_storage.__module__], "_connect", connect)
+    trial = ask(open_study(path))
+    with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
+        trial.set_user_attr("much", "x" * 2**20)
+    assert is_disk_full(caught.value)
 
 
 def test_all_studies_of_a_database_are_there_again(tmp_path: Path) -> None:
