@@ -6,6 +6,7 @@ from typing import Any
 from autotl.exporters.contract import FLOAT16, FLOAT32, USUAL_LIMITS, Export, Exporter
 from autotl.exporters.conversion import IMAGE, convert, scratch_beside
 from autotl.exporters.onnx_erfc import teach_erfc
+from autotl.exporters.onnx_thrift import without_copies
 
 OPSET = 17
 
@@ -17,7 +18,11 @@ def write(export: Export) -> None:
     with scratch_beside(export.path) as folder:
         path = folder / "float32.onnx"
         teach_erfc()
-        convert(export, path, "onnx", opset_version=OPSET)
+        try:
+            with without_copies():
+                convert(export, path, "onnx", opset_version=OPSET)
+        except Exception:  # what an optimiser of tf2onnx raises can be anything, and it goes on without that one
+            convert(export, path, "onnx", opset_version=OPSET)
         _check(path)
         model = _in_precision(path, export)
         for name, text in export.metadata.items():
