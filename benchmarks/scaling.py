@@ -28,6 +28,7 @@ from simulated_slots import SimulatedSlots
 
 from autotl.execution.devices import SlotPlan
 from autotl.execution.local import LocalExecutor
+from autotl.execution.protocol import Job
 from autotl.runs.directory import open_run
 from autotl.runs.events import read_events
 
@@ -91,6 +92,10 @@ def open_local(count: int) -> LocalExecutor:
     plans = [SlotPlan(f"cpu-{index}", "cpu", threads=1) for index in range(count)]
     executor = LocalExecutor(plans, extra_env={"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])})
     executor.warm("fake_trials")
+    for plan in plans:
+        executor.submit(Job(f"wake-{plan.id}", 1, "fake_trials:wake", {}), plan.id)
+    while any(slot.busy for slot in executor.slots()):
+        executor.poll(1.0)
     return executor
 
 
