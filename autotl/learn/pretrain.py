@@ -28,7 +28,7 @@ from autotl.learn.ledger import Ledger
 from autotl.learn.metrics import scores, softmax
 from autotl.learn.networks import multiply_adds
 from autotl.learn.pooling import pool
-from autotl.learn.precision import MIXED_FLOAT16, computing_in, precision_of
+from autotl.learn.precision import FLOAT32, MIXED_FLOAT16, computing_in, precision_of
 from autotl.learn.seeding import seed_building
 from autotl.learn.task import Task
 from autotl.learn.training import PREDICT_BATCH, Trainable, compile_trainable, predict_logits, train
@@ -120,7 +120,8 @@ def train_and_save(
         epochs = train(trainable, examples, task.train, config, payload["seed"], ledger, after_epoch, alarm, resume)
     if stopped:
         return {"stopped": True}
-    predictor.make_predict_function(force=True)  # as it was traced it computes in the precision of training
+    if payload["precision"] != FLOAT32:
+        predictor.make_predict_function(force=True)  # as it was traced it computes in that precision
     settle_statistics(network, examples, spread(task.train, SETTLE_BATCH * SETTLE_END), ledger)
     scored = score()
     saved = save_network(network, examples, task, payload)
