@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -72,16 +73,22 @@ def run(search: Search, work: Path | None) -> Record:
     record = dict(zip(KEY, search.key, strict=True)) | {"code": code_digest()}  # before: sources may change meanwhile
     path = os.pathsep.join(part for part in (str(HERE), os.environ.get("PYTHONPATH")) if part)
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        started = perf_counter()
+        started, processor = perf_counter(), processor_seconds()
         done = subprocess.run(
             search.command(Path(folder)), capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
         )
         wall = round(perf_counter() - started, 1)
-    record["wall_seconds"] = wall
+    record |= {"wall_seconds": wall, "processor_seconds": round(processor_seconds() - processor, 1)}
     if done.returncode != 0:
         return record | {"error": (done.stderr or done.stdout)[-ERROR_CHARACTERS:]}
     result = json.loads(done.stdout)
     return record | {"result": {name: value for name, value in result.items() if name not in LEFT_OUT}}
+
+
+def processor_seconds() -> float:
+    """Of all searches so far with their workers: other work on the machine disturbs them less than seconds."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def code_digest() -> str:
