@@ -16,7 +16,7 @@ from autotl.search.plan import INSTALLED, resolve_backbones
 FROZEN, TUNED, SCRATCH, RANDOM_FEATURES = ARMS = ("frozen", "tuned", "scratch", "random")
 TRAINED = (TUNED, SCRATCH)
 TIERS = (1, 5, 10, 25, 100)
-RATES = (5e-4, 2e-3)  # one for pretrained weights, and one for random ones; both arms try both
+RATES = (3e-4, 1e-3)  # at 2e-3 EfficientNet-Lite0 lost its ImageNet weights: it gave one answer to all images
 BATCH = 16  # of few images small batches make more steps
 LEAST_IMAGES = 2000  # that a trained arm looks at in a fit, if the epochs of the largest tier come to fewer
 MOST_EPOCHS = 40
