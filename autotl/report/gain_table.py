@@ -25,20 +25,19 @@ def markdown_gain(result: Mapping[str, Any]) -> str:
         f"takes the same epochs and tried the same rates ({', '.join(f'{rate:g}' for rate in result['rates'])}) on a "
         "part of one tier's images. 95 % intervals over test images and draws.",
         "",
-        *_table(
-            ("labels per class", "images", "draws", "epochs", *ARMS.values()),
-            [(_tier(one), str(one["images"]), str(one["draws"]), str(one["epochs"]),
-              *(_interval(one["arms"][arm]["accuracy"], one["arms"][arm]["accuracy_ci95"], 3) for arm in ARMS))
-             for one in tiers],
-        ),
+        *_accuracies(tiers, tiers),
         "",
         "Points gained:",
         "",
-        *_table(
-            ("labels per class", *(f"{ARMS[gain['arm']]} over {ARMS[gain['over']]}" for gain in tiers[0]["gains"])),
-            [(_tier(one), *(_interval(gain["points"], gain["points_ci95"], 1) for gain in one["gains"]))
-             for one in tiers],
-        ),
+        *_gained(tiers, tiers),
+        "",
+        f"Balanced accuracy, the mean over classes: one answer to all images has {1 / result['classes']:.3f}.",
+        "",
+        *_accuracies(tiers, [one["balanced"] for one in tiers]),
+        "",
+        "Points gained in balanced accuracy:",
+        "",
+        *_gained(tiers, [one["balanced"] for one in tiers]),
         "",
         "Seconds of a fit, with the passes of a frozen network over its images, as if none were cached:",
         "",
@@ -50,6 +49,26 @@ def markdown_gain(result: Mapping[str, Any]) -> str:
         *(f"- {_cell(sentence)}" for sentence in result["conclusion"]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _accuracies(tiers: Sequence[Mapping[str, Any]], read: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of every arm, by tier: `arms` of what is read."""
+    facts = [(_tier(one), str(one["images"]), str(one["draws"]), str(one["epochs"])) for one in tiers]
+    shown = [
+        [_interval(one["arms"][arm]["accuracy"], one["arms"][arm]["accuracy_ci95"], 3) for arm in ARMS] for one in read
+    ]
+    rows = [(*left, *right) for left, right in zip(facts, shown, strict=True)]
+    return _table(("labels per class", "images", "draws", "epochs", *ARMS.values()), rows)
+
+
+def _gained(tiers: Sequence[Mapping[str, Any]], read: Sequence[Mapping[str, Any]]) -> list[str]:
+    """By tier: `gains` of what is read."""
+    rows = [
+        (_tier(tier), *(_interval(gain["points"], gain["points_ci95"], 1) for gain in one["gains"]))
+        for tier, one in zip(tiers, read, strict=True)
+    ]
+    pairs = (f"{ARMS[gain['arm']]} over {ARMS[gain['over']]}" for gain in read[0]["gains"])
+    return _table(("labels per class", *pairs), rows)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -107,6 +107,7 @@ def _measure(session: Session, network: Network) -> dict[str, Any]:
         **describe(
             session.request,
             measure(hits, session.seed_for("bootstrap")),
+            measure(hits, session.seed_for("bootstrap"), labels),
             [(tier.place, tier.per_class, tier.images, len(tier.draws), tier.epochs) for tier in tiers],
             results,
             (seconds_per_image, len(session.manifest.classes)),

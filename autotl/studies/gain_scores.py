@@ -3,7 +3,7 @@
 Test images and draws are resampled together, the same ones for all arms and tiers, so everything stays paired.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,27 +26,40 @@ class Measured:
     resampled: Mapping[tuple[str, int], np.ndarray]
 
 
-def measure(hits: Mapping[tuple[str, int], np.ndarray], seed: int) -> Measured:
-    """Accuracies of what was right.
+def measure(hits: Mapping[tuple[str, int], np.ndarray], seed: int, classes: np.ndarray | None = None) -> Measured:
+    """Accuracies of what was right, or balanced ones: the mean over classes.
 
     Args:
         hits: by (arm, tier), whether each draw's fit was right on each test image, `[D, N]`; the arms of a tier have
             the same draws.
-        seed: of the resamples.
+        seed: of the resamples; equal seeds resample equally.
+        classes: of the test images, `[N]`, for balanced accuracies. A class that a resample lacks is left out of it.
     """
     generator = np.random.default_rng(seed)
     images = next(iter(hits.values())).shape[1]
     image_counts = generator.multinomial(images, np.full(images, 1 / images), RESAMPLES)
+    parts = [np.arange(images)] if classes is None else [np.flatnonzero(classes == one) for one in np.unique(classes)]
     draw_counts: dict[int, np.ndarray] = {}
     values, resampled = {}, {}
     for (arm, tier), right in sorted(hits.items()):
         draws = len(right)
         if tier not in draw_counts:
             draw_counts[tier] = generator.multinomial(draws, np.full(draws, 1 / draws), RESAMPLES)
-        by_draw = image_counts @ right.T.astype(np.float64) / images  # [R, D]
-        values[arm, tier] = float(right.mean())
+        by_draw = _mean_over(parts, image_counts, right)  # [R, D]
+        values[arm, tier] = float(np.mean([right[:, part].mean() for part in parts]))
         resampled[arm, tier] = (by_draw * draw_counts[tier]).sum(axis=1) / draws
     return Measured(values, resampled)
+
+
+def _mean_over(parts: Sequence[np.ndarray], counts: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The mean over parts of the share right, `[R, D]`, in resamples that have each image so often, `[R, N]`."""
+    totals, present = np.zeros((len(counts), len(right))), np.zeros((len(counts), 1))
+    for part in parts:
+        size = counts[:, part].sum(axis=1, keepdims=True)
+        totals += counts[:, part] @ right[:, part].T.astype(np.float64) / np.maximum(size, 1)
+        present += size > 0
+    shares: np.ndarray = totals / present
+    return shares
 
 
 def accuracy(measured: Measured, arm: str, tier: int) -> dict[str, Any]:

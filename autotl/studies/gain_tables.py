@@ -17,6 +17,7 @@ Results = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
 def describe(
     request: Mapping[str, Any],
     measured: Measured,
+    balanced: Measured,
     tiers: Sequence[TierFacts],
     results: Results,
     cost: tuple[float, int],
@@ -26,6 +27,7 @@ def describe(
     Args:
         request: of the study; `transfers_by` is the arm that stands for transfer.
         measured: accuracies by arm and tier.
+        balanced: balanced accuracies.
         tiers: what each tier is.
         results: of the fits, by arm and tier.
         cost: seconds of one image's forward pass, and the number of classes.
@@ -33,8 +35,9 @@ def describe(
     Returns:
         tiers [{per_class, images, labels (per class, in the mean), draws, epochs, arms {NAME: {accuracy, accuracy_ci95,
         seconds}}, gains [{arm, over, points, points_ci95, is_sure}], scratch_needs {labels, labels_ci95, times, most},
-        equal_seconds {seconds, scratch, seconds_to_equal, longest} or None}], negative (the gains that are surely
-        below zero, with their tier) and conclusion.
+        equal_seconds {seconds, scratch, seconds_to_equal, longest} or None, balanced {arms, gains} (by balanced
+        accuracy)}], negative (the gains that are surely below zero by either reading, with their tier and whether it
+        `is_balanced`) and conclusion.
     """
     one, classes = cost
     transfer = request["transfers_by"]
@@ -51,9 +54,11 @@ def describe(
                 "draws": draws,
                 "epochs": epochs,
                 "arms": {arm: {**accuracy(measured, arm, place), "seconds": seconds[arm]} for arm in ARMS},
-                "gains": [
-                    {"arm": arm, "over": other, **gain(measured, arm, other, place)} for arm, other in PAIRS
-                ],
+                "gains": _gains(measured, place),
+                "balanced": {
+                    "arms": {arm: accuracy(balanced, arm, place) for arm in ARMS},
+                    "gains": _gains(balanced, place),
+                },
                 "scratch_needs": labels_needed(measured, transfer, SCRATCH, labels, place),
                 "equal_seconds": _equal_seconds(
                     results[SCRATCH, place][0], seconds[transfer], measured.values[transfer, place]
@@ -61,13 +66,17 @@ def describe(
             }
         )  # fmt: skip
     negative = [
-        {"per_class": row["per_class"], "images": row["images"], **found}
+        {"per_class": row["per_class"], "images": row["images"], "is_balanced": found is not plain, **found}
         for row in rows
-        for found in row["gains"]
-        if found["is_sure"] and found["points"] < 0
+        for plain, other in zip(row["gains"], row["balanced"]["gains"], strict=True)
+        if (found := next((one for one in (plain, other) if one["is_sure"] and one["points"] < 0), None)) is not None
     ]
     tables = {"tiers": rows, "negative": negative}
     return {**tables, "conclusion": conclude(transfer, tables)}
+
+
+def _gains(measured: Measured, place: int) -> list[dict[str, Any]]:
+    return [{"arm": arm, "over": other, **gain(measured, arm, other, place)} for arm, other in PAIRS]
 
 
 def _seconds(results: Sequence[Mapping[str, Any]], passes: float) -> float:

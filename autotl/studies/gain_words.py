@@ -89,5 +89,6 @@ def _harm(found: Mapping[str, Any]) -> str:
     low, high = found["points_ci95"]
     return (
         f"Negative transfer with {where(found)}: {ARM_WORDS[found['arm']]} is {-found['points']:.1f} points worse than "
-        f"{OVER_WORDS[found['over']]} (95 % interval {-high:.1f} to {-low:.1f})."
+        f"{OVER_WORDS[found['over']]} {'in balanced accuracy ' if found['is_balanced'] else ''}"
+        f"(95 % interval {-high:.1f} to {-low:.1f})."
     )

@@ -17,6 +17,7 @@ def ended(tmp_path):
     gains = [{"arm": "frozen", "over": "scratch", "points": 1.0, "points_ci95": [-1.0, 3.0], "is_sure": False}]
     tier = {"per_class": 5, "images": 60, "labels": 5.0, "draws": 3, "epochs": 30, "gains": gains}
     tier["arms"] = dict.fromkeys(("frozen", "tuned", "scratch", "random"), arm)
+    tier["balanced"] = {"arms": tier["arms"], "gains": gains}
     known = {"label": "efficientnet-lite0", "pretrained_on": "ImageNet-1k", "images": {"train": 381, "test": 71}}
     result = {"run": str(run.path), **asked, **known, "classes": 12, "tiers": [tier], "negative": [], "seconds": 9.0}
     write_json(run.result_path, {**result, "conclusion": ["It is \x1b[31m[bold]."]})

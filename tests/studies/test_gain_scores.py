@@ -36,6 +36,17 @@ def test_draws_that_differ_widen_the_interval():
     assert widths[1] > 3 * widths[0]
 
 
+def test_one_answer_to_all_images_has_the_balanced_accuracy_of_chance():
+    classes = np.repeat([0, 1, 2], (IMAGES // 2, IMAGES // 4, IMAGES // 4))
+    hits = {("frozen", 0): right(0.5), ("scratch", 0): right(0.75)}  # all of class 0; all of classes 0 and 1
+    plain, balanced = measure(hits, seed=0), measure(hits, seed=0, classes=classes)
+    assert (plain.values["frozen", 0], balanced.values["frozen", 0]) == (0.5, pytest.approx(1 / 3))
+    np.testing.assert_allclose(balanced.resampled["frozen", 0], 1 / 3)
+    assert balanced.values["scratch", 0] == pytest.approx(2 / 3)
+    alone = measure(hits, seed=0, classes=np.zeros(IMAGES, int))
+    np.testing.assert_array_equal(alone.resampled["frozen", 0], plain.resampled["frozen", 0])
+
+
 def test_a_gain_is_paired_and_sure_only_where_its_interval_leaves_zero_out(measured):
     found = gain(measured, "frozen", "scratch", 1)
     assert found["points"] == pytest.approx(20.0)

@@ -22,7 +22,8 @@ def tier(per_class, *gains, needs=None, equal=None):
     needed = {"labels": needs, "labels_ci95": [needs and 30.0, None], "times": needs and needs / 5, "most": 80.0}
     return {
         "per_class": per_class, "images": 12 * (per_class or 80), "labels": per_class or 80.0, "draws": 3, "epochs": 8,
-        "arms": arms, "gains": list(gains), "scratch_needs": needed, "equal_seconds": equal,
+        "arms": arms, "gains": list(gains), "balanced": {"arms": arms, "gains": list(gains)},
+        "scratch_needs": needed, "equal_seconds": equal,
     }  # fmt: skip
 
 
@@ -42,13 +43,15 @@ def test_what_may_be_chance_is_no_gain_and_no_harm():
 
 
 def test_harm_is_named():
-    harm = {"per_class": 1, "images": 12, **gained(-8.0, -10.0, -6.0, over="random")}
+    harm = {"per_class": 1, "images": 12, "is_balanced": False, **gained(-8.0, -10.0, -6.0, over="random")}
     said = words(tier(1, gained(-4.0, -7.0, -1.0)), negative=[harm])
     assert said[0] == "With 1 image per class transfer loses 4.0 points (95 % interval 1.0 to 7.0)."
     assert said[-1] == (
         "Negative transfer with 1 image per class: pretrained, frozen is 8.0 points worse than random frozen features "
         "(95 % interval 6.0 to 10.0)."
     )
+    said = words(tier(1, gained(-4.0, -7.0, -1.0)), negative=[{**harm, "is_balanced": True}])
+    assert "random frozen features in balanced accuracy (95 % interval" in said[-1]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_table_and_plot_hold_whatever_the_network_is_called():
     lines = markdown_gain(result).splitlines()
     assert lines[0] == "# What transfer is worth on photos\\|&lt;b>"
     assert sum(line.startswith("# ") for line in lines) == 1 and lines[-1] == "- a \\| b c"
-    assert sum(line.startswith("| 5 |") for line in lines) == 3
+    assert sum(line.startswith("| 5 |") for line in lines) == 5
     drawing = draw_gain(result)
     texts = [
         "".join(element.itertext()).strip()
