@@ -54,6 +54,8 @@ def worker(workers):
     def start(gpu):
         environment = {"PATH": os.environ["PATH"], **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
         workers.append(subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=environment))
+        while not psutil.Process(workers[-1].pid).environ():  # for a moment after it has begun a program has none
+            pass
         return workers[-1].pid
 
     return start
