@@ -34,11 +34,16 @@ def next_step(found: Mapping[str, Any]) -> str | None:
     """What its user does next; None while it runs."""
     if found["state"] == "running" or (found["state"] == "finished" and found["command"] == "search"):
         return None
-    if found["command"] == "search":
-        return f"Next:  autotl resume {found['run']}"
     if found["state"] == "finished":
         return f"See:   {found['run']}/result.json"
-    return f"Next:  the same autotl {found['command']} command, with --out {found['run']}"
+    return f"Next:  {how_to_go_on(found)}"
+
+
+def how_to_go_on(found: Mapping[str, Any]) -> str:
+    """What takes up a run that has stopped."""
+    if found["command"] == "search":
+        return f"autotl resume {found['run']}"
+    return f"the same autotl {found['command']} command, with --out {found['run']}"
 
 
 def status_tables(found: Mapping[str, Any]) -> "list[Table]":

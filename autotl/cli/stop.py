@@ -7,13 +7,14 @@ import click
 from autotl import api
 from autotl.cli.options import standard_options
 from autotl.cli.output import emit, visible
+from autotl.cli.status_view import how_to_go_on
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 ASKED = {
-    "orderly": "was asked to stop. What has finished is saved; go on with:  autotl resume {run}",
-    "now": "was asked to stop at once. What has finished is saved; go on with:  autotl resume {run}",
+    "orderly": "was asked to stop. What has finished is saved; go on with:  {again}",
+    "now": "was asked to stop at once. What has finished is saved; go on with:  {again}",
     "finish": "runs no further trial, and delivers the best of what is known. Watch it:  autotl status {run} --watch",
 }
 
@@ -42,7 +43,7 @@ def stop(run: str, now: bool, finish: bool, as_json: bool) -> None:
         else:
             driver = answer["driver"]
             who = "The process" if driver is None else f"Process {driver['pid']} on {driver['host']}"
-            line = f"{who} {ASKED[answer['how']].format(run=answer['run'])}"
+            line = f"{who} {ASKED[answer['how']].format(run=answer['run'], again=how_to_go_on(answer))}"
         console.print(visible(line), markup=False, soft_wrap=True)
 
     emit(answer, as_json, render)

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from autotl.errors import UsageError
-from autotl.runs.directory import Run, open_run, open_search
+from autotl.runs.directory import Run, command_of, open_run, open_search
 from autotl.runs.files import read_json, write_json
 from autotl.runs.locking import find_holder, is_driven
 
@@ -82,14 +82,15 @@ def ask_to_stop(path: Path, how: str) -> dict[str, Any]:
         how: ORDERLY, NOW or FINISH.
 
     Returns:
-        run, how, driver ({pid, host} or None), and asked: whether there was anybody to ask.
+        run, command (that made it), how, driver ({pid, host} or None), and asked: whether there was anybody to ask.
 
     Raises:
         UsageError: there is no run, or nothing that it could finish with.
     """
     run = open_run(path)
     holder = find_holder(run)
-    answer: dict[str, Any] = {"run": str(run.path), "how": how, "driver": None, "asked": is_driven(run)}
+    answer: dict[str, Any] = {"run": str(run.path), "command": command_of(run), "how": how}
+    answer |= {"driver": None, "asked": is_driven(run)}
     if not answer["asked"]:
         return answer
     if how == FINISH:

@@ -116,10 +116,17 @@ def test_a_driver_is_asked_to_stop(autotl, autotl_json, unfinished_run, option, 
     assert (answer.code, code) == (0, 0)
     assert f"Process {os.getpid()} on elsewhere {says}" in answer.out
     assert told == {
-        "run": str(unfinished_run.path), "how": how, "asked": True,
+        "run": str(unfinished_run.path), "command": "search", "how": how, "asked": True,
         "driver": {"pid": os.getpid(), "host": "elsewhere"},
     }  # fmt: skip
     assert read_json(unfinished_run.stop_path) == {"how": how}
+
+
+def test_a_study_that_is_asked_to_stop_is_gone_on_with_by_its_own_command(autotl, tmp_path):
+    run = create_run(tmp_path / "run", {"study": "gain", "dataset": "photos", "seed": 0})
+    with driven_elsewhere(run):
+        answer = autotl("stop", run.path)
+    assert f"go on with:  the same autotl gain command, with --out {run.path}\n" in answer.out
 
 
 def test_where_nobody_drives_there_is_nothing_to_stop(autotl, autotl_json, unfinished_run):

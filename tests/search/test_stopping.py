@@ -126,7 +126,8 @@ def test_a_driver_elsewhere_finds_the_file_and_no_process_here_is_harmed(run):
 
 
 def test_where_nobody_drives_nothing_is_asked_or_written(run):
-    assert ask_to_stop(run.path, NOW) == {"run": str(run.path), "how": NOW, "driver": None, "asked": False}
+    nobody = {"driver": None, "asked": False}
+    assert ask_to_stop(run.path, NOW) == {"run": str(run.path), "command": "search", "how": NOW, **nobody}
     assert not run.stop_path.exists()
 
 
