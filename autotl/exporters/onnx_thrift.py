@@ -2,7 +2,7 @@
 
 Before an optimiser tf2onnx copies the graph, to go on with that should it fail. After it the graph is written into
 protobuf messages, which give memory back only as a whole, and which are read once, at the end, after they were written
-again. ConvNeXt-tiny (111 MB) took 6.6 GB and 95 s so on a busy machine, and takes 3.2 GB and 28 s without; the graph is
+again. ConvNeXt-tiny (111 MB) took 5.8 GB and 95 s so on a busy machine, and takes 3.2 GB and 28 s without; the graph is
 the same.
 """
 

@@ -18,7 +18,7 @@ TRAINED = (TUNED, SCRATCH)
 TIERS = (1, 5, 10, 25, 100)
 RATES = (3e-4, 1e-3)  # at 2e-3 EfficientNet-Lite0 lost its ImageNet weights: it gave one answer to all images
 BATCH = 16  # of few images small batches make more steps
-LEAST_IMAGES = 2000  # that a trained arm looks at in a fit, if the epochs of the largest tier come to fewer
+LEAST_IMAGES = 1500  # that a trained arm looks at in a fit, if the epochs of the largest tier come to fewer
 MOST_EPOCHS = 40
 DRAWS_FROM, DRAWS_TO = 120, 500  # images: all draws up to the first number, one from the second on
 

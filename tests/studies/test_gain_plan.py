@@ -63,5 +63,5 @@ def test_an_unfinished_search_is_refused(finished):
 
 def test_few_images_are_seen_more_often_and_drawn_more_often():
     request = {"epochs": 8, "draws": 3}
-    assert [epochs_of(request, images) for images in (12, 60, 300, 986)] == [40, 33, 8, 8]
+    assert [epochs_of(request, images) for images in (12, 60, 300, 986)] == [40, 25, 8, 8]
     assert [draws_of(request, images) for images in (12, 120, 300, 986)] == [3, 3, 2, 1]
