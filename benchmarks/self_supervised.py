@@ -22,18 +22,11 @@ from machine import machine_record
 
 from autotl.data.check import check_dataset
 from autotl.data.store import Cache
+from autotl.learn.batch_statistics import SETTLE_BATCH, settle_statistics, spread
 from autotl.learn.config import read_config
 from autotl.learn.jobs import run_job
 from autotl.learn.ledger import Ledger
-from autotl.learn.pretrain import (
-    SETTLE_BATCH,
-    SETTLE_END,
-    open_examples,
-    open_network,
-    save_network,
-    settle_statistics,
-    spread,
-)
+from autotl.learn.pretrain import SETTLE_END, open_examples, open_network, save_network
 from autotl.learn.task import open_task
 from autotl.studies.pretrain import RATES
 

@@ -1,8 +1,7 @@
 """The study database, and all of it in memory: the driver is its only writer, so nothing needs to be read twice.
 
 Optuna reads a trial that runs from the database whenever it looks at a study: with 64 trials running that took 0.5 s of
-every trial (`benchmarks/scaling.py`). Here reads are answered from memory. Memory also judges what may be written; what
-it takes goes to the database before anybody acts on it.
+every trial (`benchmarks/scaling.py`). Here reads are answered from memory, and every write goes to the database first.
 """
 
 import sqlite3
@@ -17,8 +16,6 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-
-from autotl.search.rows import SYSTEM, USER, TrialRows
 
 
 def open_storage(path: Path) -> "MirroredStorage":
@@ -55,7 +52,6 @@ class MirroredStorage(InMemoryStorage):
         """
         super().__init__()
         self._database = database
-        self._rows = TrialRows(database.engine)
         self._study_rows: dict[int, int] = {}  # ids in the database by ids here
         self._trial_rows: dict[int, int] = {}
 
@@ -91,43 +87,43 @@ class MirroredStorage(InMemoryStorage):
         super().set_study_system_attr(study_id, key, value)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        here = super().create_new_trial(study_id, template_trial)
+        row = None
         if template_trial is not None:
-            self._add(here)
+            row = self._database.create_new_trial(self._study_rows[study_id], template_trial)
+        here = super().create_new_trial(study_id, template_trial)
+        if row is not None:
+            self._trial_rows[here] = row
         return here
 
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
         if trial_id in self._trial_rows:  # one that was queued, or of an earlier driver
-            self._rows.set_parameter(self._trial_rows[trial_id], param_name, param_value_internal, distribution)
+            row = self._trial_rows[trial_id]
+            self._database.set_trial_param(row, param_name, param_value_internal, distribution)
+        super().set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        super().set_trial_system_attr(trial_id, key, value)
         if trial_id in self._trial_rows:
-            self._rows.set_attribute(SYSTEM, self._trial_rows[trial_id], key, value)
+            self._database.set_trial_system_attr(self._trial_rows[trial_id], key, value)
+        super().set_trial_system_attr(trial_id, key, value)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._database.set_trial_user_attr(self._row(trial_id), key, value)
         super().set_trial_user_attr(trial_id, key, value)
-        if not self._add(trial_id):
-            self._rows.set_attribute(USER, self._trial_rows[trial_id], key, value)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._database.set_trial_intermediate_value(self._row(trial_id), step, intermediate_value)
         super().set_trial_intermediate_value(trial_id, step, intermediate_value)
-        if not self._add(trial_id):
-            self._rows.set_report(self._trial_rows[trial_id], step, intermediate_value)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        is_set = super().set_trial_state_values(trial_id, state, values)
-        if is_set and not self._add(trial_id):
-            self._rows.set_state(self._trial_rows[trial_id], self.get_trial(trial_id))
-        return is_set
+        self._database.set_trial_state_values(self._row(trial_id), state, values)
+        return super().set_trial_state_values(trial_id, state, values)
 
-    def _add(self, trial_id: int) -> bool:
-        """Write a trial with all that is known of it, if it is not in the database; whether that was so."""
-        if trial_id in self._trial_rows:
-            return False
-        study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
-        self._trial_rows[trial_id] = self._rows.add(self._study_rows[study_id], self.get_trial(trial_id))
-        return True
+    def _row(self, trial_id: int) -> int:
+        """The trial's id in the database; it is written there now if it has not been."""
+        if trial_id not in self._trial_rows:
+            study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
+            trial = self.get_trial(trial_id)
+            self._trial_rows[trial_id] = self._database.create_new_trial(self._study_rows[study_id], trial)
+        return self._trial_rows[trial_id]
