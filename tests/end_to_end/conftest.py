@@ -163,6 +163,11 @@ def wait_until(process: subprocess.Popen[str], is_enough: Callable[[], bool]) ->
 def killed(interrupted: SimpleNamespace) -> SimpleNamespace:
     """The interrupted search, gone on with; its driver is killed while the first fine-tune traces its graph."""
     run = open_run(interrupted.folder)
+
+    def times_tuned() -> int:
+        return sum(event["kind"] == "started" and event["job"] == "trial-3" for event in read_events(run))
+
+    before = times_tuned()  # Ctrl-C may have come when it had begun
     process = subprocess.Popen(
         [sys.executable, "-m", "autotl", "resume", str(run.path), "--json", "-q"],
         cwd=run.path.parent,
@@ -170,12 +175,8 @@ def killed(interrupted: SimpleNamespace) -> SimpleNamespace:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-    def is_tuning() -> bool:
-        return any(event["kind"] == "started" and event["job"] == "trial-3" for event in read_events(run))
-
     try:
-        wait_until(process, is_tuning)
+        wait_until(process, lambda: times_tuned() > before)
         workers = workers_of(psutil.Process(process.pid))
     finally:
         process.kill()
