@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What validation chooses by.",
 )
-@click.option(
-    "--ensemble", is_flag=True, help="Put several frozen backbones into one model, where that is surely better."
-)
+@click.option("--ensemble", is_flag=True, help="Put several backbones into one model, where that is surely better.")
 @click.option(
     "--cv-test",
     type=click.IntRange(2, 20),

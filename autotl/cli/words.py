@@ -19,6 +19,7 @@ POOLINGS = {
     "gem": "generalised-mean pooling",
     "attention": "attention pooling",
 }
+RESIZES = {"pad": "padded to squares", "trim": "trimmed and padded to squares"}
 AUGMENTATIONS = {"none": "no augmentation", "flip": "flipped views"}
 
 
@@ -63,6 +64,8 @@ def interval(values: Mapping[str, Any], name: str) -> str:
 def configuration(config: Mapping[str, Any]) -> str:
     """What a configuration is, in one line: network, size, what is trained, head, augmentation."""
     parts = [f"{short_name(str(config.get('backbone', '?')))} at {config.get('image_size', '?')} px"]
+    if config.get("resize") in RESIZES:
+        parts.append(RESIZES[config["resize"]])
     if config.get("recipe") == "scratch":
         return ", ".join([*parts, "trained from scratch"])
     if config.get("recipe") == "finetune":
@@ -81,8 +84,9 @@ def configuration(config: Mapping[str, Any]) -> str:
 
 def brief(config: Mapping[str, Any]) -> str:
     """A configuration as short as a table's column: what tells trials apart, in the order of a configuration."""
-    names = ("backbone", "image_size", "freeze_depth", "pooling", "head", "augmentation")
+    names = ("backbone", "image_size", "resize", "freeze_depth", "pooling", "head", "augmentation")
     hidden = {"freeze_depth"} if config.get("recipe") == "probe" else set()
+    hidden |= {"resize"} if config.get("resize") == "stretch" else set()
     words = [_brief(name, config[name]) for name in names if name in config and name not in hidden]
     if config.get("recipe") == "finetune" or config.get("head") == "mlp":
         rates = [f"{config[name]:.2g}" for name in ("head_rate", "tail_rate") if isinstance(config.get(name), float)]

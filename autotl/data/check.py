@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autotl.data.arrays import keep_rows
-from autotl.data.decode import MAX_PIXELS
+from autotl.data.decode import MAX_PIXELS, STRETCH
 from autotl.data.images import KIND, image_store_key, open_images
 from autotl.data.manifest import Manifest
 from autotl.data.records import (
@@ -43,6 +43,7 @@ def check_dataset(
     *,
     seed: int = 0,
     image_sizes: Sequence[int] = (),
+    resize: str = STRETCH,
     cache: Cache | None = None,
     max_pixels: int = MAX_PIXELS,
     on_progress: Progress | None = None,
@@ -56,6 +57,7 @@ def check_dataset(
         dataset: A folder, zip, CSV or `.npz` file, `sample:NAME`, or `SOURCE:NAME` of a plugin.
         seed: Of the split.
         image_sizes: Sides in pixels for which an ImageStore is built, unless the cache has it.
+        resize: How images are made square in them, one of `decode.RESIZES`.
         cache: Where results and stores are kept; None keeps nothing, and `image_sizes` must then be empty.
         max_pixels: Larger images are skipped without decoding.
         on_progress: Called with (files done, files in all).
@@ -68,7 +70,8 @@ def check_dataset(
     started = time.perf_counter()
     path = resolve_dataset(dataset, cache)
     with open_source(path) as source:
-        job = _Job(source, str(path.resolve()), read_layout(source), seed, tuple(sorted(set(image_sizes))), max_pixels)
+        sizes = tuple(sorted(set(image_sizes)))
+        job = _Job(source, str(path.resolve()), read_layout(source), seed, sizes, resize, max_pixels)
         key = scan_key(source, job.names, max_pixels)
         records = None if cache is None else find_records(cache, key, job.names)
         if records is None:
@@ -76,7 +79,7 @@ def check_dataset(
             decoded = sum(1 for _ in good(records))
         else:
             selection = select(job.root, job.layout, records, seed)
-            decoded = _add_stores(selection.manifest, job.image_sizes, cache, on_progress)
+            decoded = _add_stores(selection.manifest, job, cache, on_progress)
         refused = [] if job.layout.kind == "csv" else source.refused()
     report = summarise(dataset, job.layout, records, selection, refused)
     report |= {"decoded": decoded, "seconds": round(time.perf_counter() - started, 3)}
@@ -90,6 +93,7 @@ class _Job:
     layout: Layout
     seed: int
     image_sizes: tuple[int, ...]
+    resize: str
     max_pixels: int
 
     @property
@@ -103,7 +107,7 @@ def _first_pass(
     """Rows are written for every good image in reading order; those that are dropped afterwards are then taken out."""
     with ExitStack() as stack:
         writers = open_writers(stack, cache, job.image_sizes)
-        records = examine(job.source, job.names, writers, job.max_pixels, on_progress)
+        records = examine(job.source, job.names, writers, job.max_pixels, on_progress, job.resize)
         if cache is not None:
             keep_records(cache, key, records)
         selection = select(job.root, job.layout, records, job.seed)
@@ -114,16 +118,16 @@ def _first_pass(
             writer.close()
             if len(kept) < writer.count:
                 keep_rows(writer.directory, kept)
-            cache.publish(KIND, image_store_key(selection.manifest.sha256s, size), writer.directory)
+            cache.publish(KIND, image_store_key(selection.manifest.sha256s, size, job.resize), writer.directory)
     return records, selection
 
 
-def _add_stores(manifest: Manifest, sizes: Sequence[int], cache: Cache | None, on_progress: Progress | None) -> int:
+def _add_stores(manifest: Manifest, job: _Job, cache: Cache | None, on_progress: Progress | None) -> int:
     """Build the stores that are missing; returns how many images were decoded for that."""
     decoded = 0
-    for size in sizes:
+    for size in job.image_sizes:
         assert cache is not None
-        if cache.find(KIND, image_store_key(manifest.sha256s, size)) is None:
-            open_images(manifest, size, cache, on_progress)
+        if cache.find(KIND, image_store_key(manifest.sha256s, size, job.resize)) is None:
+            open_images(manifest, size, cache, on_progress, resize=job.resize)
             decoded += len(manifest.samples)
     return decoded

@@ -19,6 +19,7 @@ from PIL import (  # each import registers its format in Image.OPEN
     WebPImagePlugin,  # noqa: F401
 )
 
+from autotl.data.square import MARGIN, TOLERANCE, pad, stretch, trim
 from autotl.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -28,7 +29,9 @@ DRAFT_SIDE = 1024
 """JPEGs at least twice this long on both sides are decoded at 1/2, 1/4 or 1/8 by libjpeg, never below this side."""
 DECODE_VERSION = 1
 """Part of every cache key: raise it when the same bytes give other pixels than before."""
-RESIZE_RULE: dict[str, Any] = {"mode": "stretch", "interpolation": "bicubic", "antialias": True, "library": "Pillow"}
+STRETCH = "stretch"
+RESIZES = {STRETCH: stretch, "pad": pad, "trim": trim}
+"""Ways to make an image square, by the names that search spaces and `autotl.json` have for them."""
 
 Reason = Literal["not an image", "truncated", "too large", "unsupported", "refused"]
 _UPRIGHT = {
@@ -99,14 +102,24 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     return Decoded(rgb, format_name, width, height, tuple(notes))
 
 
-def to_square(image: Image.Image, image_size: int) -> np.ndarray:
-    """Stretch an RGB image to uint8 `[S, S, 3]` with Pillow's antialiased bicubic filter (`RESIZE_RULE`)."""
-    return np.asarray(image.resize((image_size, image_size), Image.Resampling.BICUBIC), dtype=np.uint8)
-
-
-def load_square(content: bytes, image_size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def load_square(content: bytes, image_size: int, resize: str = STRETCH, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """`decode` and `to_square` in one: uint8 `[S, S, 3]`, the same pixels that an ImageStore holds."""
-    return to_square(decode(content, max_pixels).image, image_size)
+    return to_square(decode(content, max_pixels).image, image_size, resize)
+
+
+def to_square(image: Image.Image, image_size: int, resize: str = STRETCH) -> np.ndarray:
+    """An upright RGB image as uint8 `[S, S, 3]`, by one of `RESIZES`."""
+    return np.asarray(RESIZES[resize](image, (image_size, image_size)), dtype=np.uint8)
+
+
+def resize_rule(resize: str) -> dict[str, Any]:
+    """All that decides how an upright image becomes a square: a part of keys, and of `autotl.json`."""
+    rule: dict[str, Any] = {"mode": resize, "interpolation": "bicubic", "antialias": True, "library": "Pillow"}
+    if resize != STRETCH:
+        rule["fill"] = "median of the edge"
+    if resize == "trim":
+        rule |= {"tolerance": TOLERANCE, "margin": MARGIN}
+    return rule
 
 
 def _open(content: bytes) -> tuple[str, Image.Image]:

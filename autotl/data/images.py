@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autotl.data.arrays import ArrayWriter, find_array, open_array
-from autotl.data.decode import DECODE_VERSION, MAX_FILE_BYTES, RESIZE_RULE, ImageError, load_square
+from autotl.data.decode import DECODE_VERSION, MAX_FILE_BYTES, STRETCH, ImageError, load_square, resize_rule
 from autotl.data.manifest import Manifest
 from autotl.data.parallel import map_in_order
 from autotl.data.source import Source, open_source
@@ -19,24 +19,35 @@ NO_PIXEL_LIMIT = 2**62
 """A manifest's images passed the check's own limit, which may have been raised: no second opinion here."""
 
 
-def image_store_key(sha256s: Sequence[str], image_size: int) -> str:
-    """The key of a store: the images' content in order, the size and the decode rule, but neither labels nor splits."""
+def image_store_key(sha256s: Sequence[str], image_size: int, resize: str = STRETCH) -> str:
+    """The key of a store: the images' content in order, the size and the rules, but neither labels nor splits."""
     samples = hashlib.sha256("\n".join(sha256s).encode()).hexdigest()
-    rule = {"version": DECODE_VERSION, **RESIZE_RULE}
+    rule = {"version": DECODE_VERSION, **resize_rule(resize)}
     return key_of({"kind": KIND, "samples": samples, "count": len(sha256s), "image_size": image_size, "rule": rule})
 
 
 def open_images(
-    manifest: Manifest, image_size: int, cache: Cache, on_progress: Callable[[int, int], None] | None = None
+    manifest: Manifest,
+    image_size: int,
+    cache: Cache,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    resize: str = STRETCH,
 ) -> np.memmap:
     """The manifest's images as a read-only map uint8 `[N, S, S, 3]`, row `i` being `manifest.samples[i]`.
 
     Built and published when the cache does not have it; concurrent callers build it once.
 
+    Args:
+        image_size: S.
+        cache: where the map is, or will be.
+        on_progress: told (images done, images in all) where it is built.
+        resize: one of `RESIZES`.
+
     Raises:
         DataError: An image has changed or vanished since the manifest was made.
     """
-    key = image_store_key(manifest.sha256s, image_size)
+    key = image_store_key(manifest.sha256s, image_size, resize)
     images = find_array(cache.find(KIND, key))
     if images is not None:
         return images
@@ -45,7 +56,7 @@ def open_images(
         if images is not None:  # another process built it while this one waited
             return images
         with cache.building(KIND) as folder:
-            _build(manifest, image_size, folder, on_progress)
+            _build(manifest, image_size, resize, folder, on_progress)
             images = open_array(folder)  # mapped before publishing: an eviction cannot come between
             cache.publish(KIND, key, folder)
             return images
@@ -59,7 +70,7 @@ def read_images(
     names: Sequence[str] | None = None,
     on_skip: Callable[[str, ImageError], None] | None = None,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Yield `(names, uint8 [n, S, S, 3])` in order, decoded and resized exactly as in an ImageStore; nothing is stored.
+    """Yield `(names, uint8 [n, S, S, 3])` in order, decoded and stretched as for an ImageStore; nothing is stored.
 
     Args:
         images: A source (all its files, or those in `names`), or paths of single files.
@@ -105,7 +116,13 @@ def _read_file(name: str) -> bytes:
         return file.read(MAX_FILE_BYTES + 1)  # decode() refuses what is longer
 
 
-def _build(manifest: Manifest, image_size: int, folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+def _build(
+    manifest: Manifest,
+    image_size: int,
+    resize: str,
+    folder: Path,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
     with (
         open_source(Path(manifest.root)) as source,
         ArrayWriter(folder, "uint8", (image_size, image_size, 3)) as writer,
@@ -119,7 +136,7 @@ def _build(manifest: Manifest, image_size: int, folder: Path, on_progress: Calla
                 raise _changed(manifest, sample.path) from error
             if hashlib.sha256(content).hexdigest() != sample.sha256:
                 raise _changed(manifest, sample.path)
-            return load_square(content, image_size, NO_PIXEL_LIMIT)
+            return load_square(content, image_size, resize, NO_PIXEL_LIMIT)
 
         for row, square in enumerate(map_in_order(load, range(len(manifest.samples)))):
             writer.append(square[None])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from autotl.data.arrays import ArrayWriter
-from autotl.data.decode import DECODE_VERSION, ImageError, decode, to_square
+from autotl.data.decode import DECODE_VERSION, STRETCH, ImageError, decode, to_square
 from autotl.data.duplicates import Look, look
 from autotl.data.parallel import map_in_order
 from autotl.data.source import Source
@@ -59,6 +59,7 @@ def examine(
     writers: Sequence[tuple[int, ArrayWriter]],
     max_pixels: int,
     on_progress: Progress | None = None,
+    resize: str = STRETCH,
 ) -> list[Record]:
     """Read and decode every file once, in parallel; append each good image to all `writers` (`(image size, writer)`).
 
@@ -66,7 +67,7 @@ def examine(
     """
     sizes = [size for size, _ in writers]
     records = []
-    for record, squares in map_in_order(lambda name: _examine(source, name, sizes, max_pixels), names):
+    for record, squares in map_in_order(lambda name: _examine(source, name, sizes, resize, max_pixels), names):
         records.append(record)
         for (_, writer), square in zip(writers, squares, strict=False):  # a skipped file has no squares
             writer.append(square[None])
@@ -115,7 +116,9 @@ def open_writers(stack: ExitStack, cache: Cache | None, image_sizes: Sequence[in
     return writers
 
 
-def _examine(source: Source, name: str, sizes: Sequence[int], max_pixels: int) -> tuple[Record, list[np.ndarray]]:
+def _examine(
+    source: Source, name: str, sizes: Sequence[int], resize: str, max_pixels: int
+) -> tuple[Record, list[np.ndarray]]:
     try:
         content = source.read(name)
         decoded = decode(content, max_pixels)
@@ -135,7 +138,7 @@ def _examine(source: Source, name: str, sizes: Sequence[int], max_pixels: int) -
         seen.dhash,
         base64.b64encode(seen.thumbnail).decode(),
     )
-    return record, [to_square(decoded.image, size) for size in sizes]
+    return record, [to_square(decoded.image, size, resize) for size in sizes]
 
 
 def good(records: Sequence[Record]) -> Iterator[int]:

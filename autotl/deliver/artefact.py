@@ -54,6 +54,11 @@ class Artefact:
         return self.folder / self.file
 
     @property
+    def resize(self) -> str:
+        """How images are made square for it: one of `autotl.data.decode.RESIZES`."""
+        return str(self.description["resize"]["mode"])
+
+    @property
     def data(self) -> Mapping[str, Any]:
         """Of the data it was trained on: name, fingerprint, split_fingerprint, seed."""
         return self.description["data"]

@@ -31,7 +31,7 @@ def render_card(description: Mapping[str, Any]) -> str:
     # Markdown, not HTML: escaping is by the filters below, each value by the one of its place.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     environment.filters.update(
-        md=escape_markdown, code=_code, yaml=_yaml, count=_count, percent=_percent, number=_number
+        md=escape_markdown, code=_code, yaml=_yaml, count=_count, percent=_percent, number=_number, square=_square
     )
     template = environment.from_string(files("autotl.deliver").joinpath("card.md.j2").read_text(encoding="utf-8"))
     licence = description["backbone"]["weights"].get("licence")
@@ -100,6 +100,20 @@ def _count(value: int) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _square(resize: Mapping[str, Any]) -> str:
+    """What a resize rule does to images that are not square, where it does not stretch them."""
+    padded = "in its proportions, centred on the median colour of its edge"
+    if resize["mode"] == "pad":
+        return f": {padded}"
+    if resize["mode"] == "trim":
+        tolerance, margin = resize["tolerance"], _percent(resize["margin"])
+        without = (
+            f"without margins that differ from its edge by at most {tolerance}, but for {margin} of its longer side"
+        )
+        return f": {without}; then {padded}"
+    return ""
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

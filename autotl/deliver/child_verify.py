@@ -66,7 +66,8 @@ def end_with_parent() -> None:
 
 
 def load_script(path: Path) -> Any:
-    """The module in a file."""
+    """The module in a file, which finds those beside it, as one does that is started."""
+    sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location("predict", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

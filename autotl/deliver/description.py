@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autotl.data.decode import RESIZE_RULE
+from autotl.data.decode import RESIZES, STRETCH, resize_rule
 from autotl.deliver.trust import sha256_of
 from autotl.errors import AutotlError
 
@@ -39,7 +39,7 @@ def complete_description(model_path: Path, description: Mapping[str, Any]) -> di
         "model": {"file": MODEL_FILE, "sha256": sha256_of(model_path), "bytes": model_path.stat().st_size},
         "input": {"name": "image", "dtype": "uint8", "shape": [None, size, size, 3], "colour": "RGB", "upright": True},
         "output": {"name": "probabilities", "dtype": "float32", "shape": [None, len(description["class_names"])]},
-        "resize": dict(RESIZE_RULE),
+        "resize": resize_rule(description["configuration"].get("resize", STRETCH)),
         "licences": [of_weights],
         "versions": {name: installed_version(distribution) for name, distribution in _VERSIONED.items()},
         **description,
@@ -82,7 +82,7 @@ def _check_description(description: Any) -> None:
     size = description.get("image_size")
     if type(size) is not int or not 1 <= size <= _MAX_IMAGE_SIZE:
         raise ValueError(f"image_size must be a whole number in 1..{_MAX_IMAGE_SIZE}, not {size!r}")
-    if description.get("resize") != RESIZE_RULE:
+    if description.get("resize") not in [resize_rule(mode) for mode in RESIZES]:
         raise ValueError(f"its images were resized by another rule, {description.get('resize')!r}")
     for key, inside in (("model", "sha256"), ("data", "fingerprint")):
         if not isinstance(description.get(key), dict) or not isinstance(description[key].get(inside), str):

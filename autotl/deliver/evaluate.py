@@ -17,7 +17,7 @@ from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, default_cache
 from autotl.deliver.artefact import KERAS, Artefact, open_artefact
 from autotl.deliver.origin import fitted_images
-from autotl.deliver.predictor import BATCH_SIZE, Predictor, keras_predictor, open_predictor
+from autotl.deliver.predictor import BATCH_SIZE, Predictor, open_predictor
 from autotl.errors import DataError, UsageError
 from autotl.learn import metrics
 from autotl.learn.calibration import calibration_report
@@ -67,14 +67,20 @@ def evaluate_model(
     store = default_cache() if cache is None else cache
     chosen_seed = artefact.data.get("seed", 0) if seed is None else seed
     manifest = check_dataset(
-        dataset, seed=chosen_seed, image_sizes=(artefact.image_size,), cache=store, on_progress=on_progress
+        dataset,
+        seed=chosen_seed,
+        image_sizes=(artefact.image_size,),
+        resize=artefact.resize,
+        cache=store,
+        on_progress=on_progress,
     ).manifest
     classes = class_indices(manifest.classes, artefact.class_names)
     rows = manifest.rows(*SPLITS[split])
     if not len(rows):
         raise DataError(f"The split {split!r} of {dataset} holds no images. Choose another one, or `all`.")
     predict = open_predictor(artefact)
-    probabilities, labels = score_rows(predict, manifest, rows, artefact.image_size, store, on_progress)
+    images = open_images(manifest, artefact.image_size, store, resize=artefact.resize)
+    probabilities, labels = score_rows(predict, images, rows, on_progress), manifest.labels()[rows]
     report = score_report(probabilities, classes[labels], artefact.class_names, _temperature(artefact))
     same = _same_data(artefact, manifest)
     return {
@@ -90,34 +96,17 @@ def evaluate_model(
     }
 
 
-def score_samples(
-    model: Any, manifest: Manifest, rows: NDArray[np.int64], image_size: int, cache: Cache
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """`score_rows` of a `keras.Model`."""
-    return score_rows(keras_predictor(model), manifest, rows, image_size, cache)
-
-
 def score_rows(
-    predict: Predictor,
-    manifest: Manifest,
-    rows: NDArray[np.int64],
-    image_size: int,
-    cache: Cache,
-    on_progress: OnProgress | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Runs a model over rows of a manifest.
-
-    Returns:
-        Probabilities float32 `[n, C]` and labels int64 `[n]` (indices into `manifest.classes`), in the order of `rows`.
-    """
-    images = open_images(manifest, image_size, cache)
+    predict: Predictor, images: np.ndarray, rows: NDArray[np.int64], on_progress: OnProgress | None = None
+) -> NDArray[np.float32]:
+    """Runs a model over some of the images of a store: probabilities `[n, C]` in the order of `rows`."""
     parts = []
     for start in range(0, len(rows), BATCH_SIZE):
         parts.append(predict(images[rows[start : start + BATCH_SIZE]]))
         release_pages(images)
         if on_progress is not None:
             on_progress(min(start + BATCH_SIZE, len(rows)), len(rows))
-    return np.concatenate(parts), manifest.labels()[rows]
+    return np.concatenate(parts)
 
 
 def score_report(

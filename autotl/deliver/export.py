@@ -156,7 +156,7 @@ def _finish(
     entry = _entry(target, problem)
     if problem is not None:
         return entry
-    write_script(target.exporter, folder, artefact.image_size)
+    write_script(target.exporter, folder, artefact.image_size, artefact.resize)
     if images.chosen is None:
         size = complete_folder(folder, target, description, None, None)
         return {**entry, "state": UNVERIFIED, "file": target.exporter.file, "bytes": size}

@@ -12,7 +12,7 @@ from autotl.deliver.description import DESCRIPTION_FILE, installed_version
 from autotl.deliver.export_targets import Target
 from autotl.deliver.trust import REJECTED_SUFFIX, digest_of, hash_model
 from autotl.errors import AutotlError, UsageError
-from autotl.exporters.script import SCRIPT_FILE
+from autotl.exporters.script import SCRIPT_FILE, SQUARE_FILE
 
 PARITY_FILE = "parity.json"
 _OF_THE_KERAS_FILE = ("model", "parity", "latency", "ood")
@@ -128,6 +128,7 @@ def reject_folder(
     file = target.exporter.file
     size = sum((folder / name).stat().st_size for name in hash_model(folder, file))
     (folder / SCRIPT_FILE).unlink()
+    (folder / SQUARE_FILE).unlink(missing_ok=True)
     for path in list(folder.iterdir()):
         path.rename(path.with_name(f"{path.name}{REJECTED_SUFFIX}"))
     _write_parity(folder, target, parity, latency)

@@ -59,7 +59,8 @@ def gather_images(
     if not verify and not calibrate:
         return NO_IMAGES
     manifest = _find_manifest(artefact, dataset, cache)
-    images, seed = open_images(manifest, artefact.image_size, cache), artefact.data.get("seed", 0)
+    images = open_images(manifest, artefact.image_size, cache, resize=artefact.resize)
+    seed = artefact.data.get("seed", 0)
     classes = manifest.labels()
     calibration = None
     if calibrate:
@@ -99,7 +100,8 @@ def _find_manifest(artefact: Artefact, dataset: str | None, cache: Cache) -> Man
 
 def _check(artefact: Artefact, dataset: str, cache: Cache) -> Manifest:
     seed = artefact.data.get("seed", 0)
-    return check_dataset(dataset, seed=seed, image_sizes=(artefact.image_size,), cache=cache).manifest
+    sizes = (artefact.image_size,)
+    return check_dataset(dataset, seed=seed, image_sizes=sizes, resize=artefact.resize, cache=cache).manifest
 
 
 def _is_here(name: str, cache: Cache) -> bool:

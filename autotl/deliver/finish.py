@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from autotl.data.decode import STRETCH
 from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
 from autotl.deliver.artefact import CARD_FILE, LABELS_FILE, load_file, write_artefact
 from autotl.deliver.description import DESCRIPTION_FILE, MODEL_FILE
-from autotl.deliver.evaluate import score_report, score_samples
+from autotl.deliver.evaluate import score_report, score_rows
 from autotl.deliver.ood import OOD_FILE, write_ood
+from autotl.deliver.predictor import keras_predictor
 from autotl.errors import DataError, Interrupted, ParityError
 from autotl.learn.calibration import calibration_report
 from autotl.learn.memory_cap import hold_memory_cap
@@ -47,10 +49,11 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
     hold_memory_cap()
     model_path, folder, description = Path(payload["model"]), Path(payload["folder"]), dict(payload["description"])
     cache = Cache(Path(payload["cache"]["root"]), payload["cache"]["max_bytes"])
-    manifest, image_size = Manifest.read(Path(payload["manifest"])), int(description["image_size"])
+    manifest, resize = Manifest.read(Path(payload["manifest"])), description["configuration"].get("resize", STRETCH)
+    images = open_images(manifest, int(description["image_size"]), cache, resize=resize)
     _begin(report, 0, "parity")
     model = load_file(model_path, description.get("plugins", ()))
-    parity = check_parity(model, manifest, payload["reference"], image_size, cache)
+    parity = check_parity(model, images, payload["reference"])
     if not parity["passed"]:
         rejected = _reject(model_path, folder)
         raise ParityError(
@@ -58,7 +61,7 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
             f"difference is {parity['max_difference']} over {parity['n']} images. The file is kept as {rejected}."
         )
     _begin(report, 1, "test")
-    probabilities, labels = _test(model, manifest, image_size, cache, payload)
+    probabilities, labels = _test(model, manifest, images, payload)
     # outer searches had models, and temperatures, of their own
     temperature = None if payload.get("outer") else description.get("temperature")
     test = score_report(probabilities, labels, description["class_names"], temperature)
@@ -66,10 +69,10 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
     read = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "n": test["n"], "count": len(earlier) + 1}
     _begin(report, 2, "latency")
     some = manifest.rows("val", "test")[:_LATENCY_IMAGES]
-    latency = measure_latency(model, open_images(manifest, image_size, cache)[some])
+    latency = measure_latency(model, images[some])
     _begin(report, 3, "novelty")
     ood_path = model_path.with_name(OOD_FILE)
-    ood = write_ood(model, manifest, image_size, cache, ood_path, payload.get("sample"))
+    ood = write_ood(model, manifest, images, ood_path, payload.get("sample"))
     beside = [] if ood["file"] is None else [ood_path]
     _begin(report, 4, "write")
     found = {"test": test, "parity": parity, "latency": latency, "ood": ood}
@@ -79,9 +82,7 @@ def run_job(payload: dict[str, Any], report: Callable[[int, float, dict[str, Any
     return {**found, "files": [str(folder / name) for name in names]}
 
 
-def _test(
-    model: Any, manifest: Manifest, image_size: int, cache: Cache, payload: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray]:
+def _test(model: Any, manifest: Manifest, images: np.ndarray, payload: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities `[n, C]` and labels `[n]` of the test split; or those that outer searches left, taken together."""
     outer = payload.get("outer", ())
     if outer:
@@ -90,7 +91,7 @@ def _test(
     rows = manifest.rows("test")
     if not len(rows):
         raise DataError("A model is tested on the test split, and this one is empty. Check the data set again.")
-    probabilities, labels = score_samples(model, manifest, rows, image_size, cache)
+    probabilities, labels = score_rows(keras_predictor(model), images, rows), manifest.labels()[rows]
     np.savez(payload["predictions"], probabilities=probabilities, labels=labels, rows=rows)
     return probabilities, labels
 
@@ -109,13 +110,11 @@ def _held_out_calibration(trial: str | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "reliability"}
 
 
-def check_parity(
-    model: Any, manifest: Manifest, reference: dict[str, Any], image_size: int, cache: Cache
-) -> dict[str, Any]:
+def check_parity(model: Any, images: np.ndarray, reference: dict[str, Any]) -> dict[str, Any]:
     """Compares a loaded model with the probabilities that the training process computed for some rows."""
     rows = np.asarray(reference["rows"], dtype=np.int64)
     expected = np.load(reference["probabilities"], allow_pickle=False).astype(np.float64)
-    found = score_samples(model, manifest, rows, image_size, cache)[0].astype(np.float64)
+    found = score_rows(keras_predictor(model), images, rows).astype(np.float64)
     if found.shape != expected.shape:
         raise ParityError(
             f"A saved model gives as many classes as the trained one: {found.shape}, not {expected.shape}."

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from autotl.data.decode import MAX_FILE_BYTES, load_square
+from autotl.data.decode import MAX_FILE_BYTES
 from autotl.data.parallel import map_in_order
 from autotl.data.source import open_source
 from autotl.deliver.predictor import BATCH_SIZE
@@ -24,6 +24,7 @@ _NO_ZIP = "a zip that is damaged, or lies in a folder or another zip; give a who
 
 Listing = io.BufferedIOBase
 Content = NDArray[np.uint8] | str
+Decode = Callable[[bytes], NDArray[np.uint8]]
 
 
 def check_inputs(inputs: Iterable[Path | Listing]) -> None:
@@ -39,19 +40,19 @@ def check_inputs(inputs: Iterable[Path | Listing]) -> None:
         )
 
 
-def read_batches(inputs: Sequence[Path | Listing], image_size: int) -> Iterator[list[tuple[str, Content]]]:
+def read_batches(inputs: Sequence[Path | Listing], decode: Decode) -> Iterator[list[tuple[str, Content]]]:
     """Decodes everything in order, a few images ahead of whoever reads.
 
     Args:
         inputs: files, folders (with all below them, sorted), zips, and binary streams that list such paths.
-        image_size: side of the square, in pixels.
+        decode: makes an image of the bytes of a file; `load_square` with a size, for example.
 
     Yields:
         Names, each with its image uint8 `[S, S, 3]` or the reason why it is none; at most `BATCH_SIZE` images at once.
     """
     batch: list[tuple[str, Content]] = []
     images = 0
-    for name, content in _read(inputs, image_size):
+    for name, content in _read(inputs, decode):
         batch.append((name, content))
         images += not isinstance(content, str)
         if images == BATCH_SIZE or len(batch) == _MAX_PENDING:
@@ -83,14 +84,14 @@ def _path_of(name: bytes, separator: bytes) -> str:
     return os.fsdecode(name if separator == b"\0" else name.removesuffix(b"\r"))
 
 
-def _read(inputs: Iterable[Path | Listing], image_size: int) -> Iterator[tuple[str, Content]]:
+def _read(inputs: Iterable[Path | Listing], decode: Decode) -> Iterator[tuple[str, Content]]:
     """All files with their images; files that stand next to each other are decoded side by side."""
     for is_container, group in groupby(_paths(inputs), key=_is_container):
         if is_container:
             for path in group:
-                yield from _read_container(path, image_size)
+                yield from _read_container(path, decode)
         else:
-            yield from map_in_order(lambda path: (str(path), _read_file(path, image_size)), group)
+            yield from map_in_order(lambda path: (str(path), _read_file(path, decode)), group)
 
 
 def _paths(inputs: Iterable[Path | Listing]) -> Iterator[Path]:
@@ -112,13 +113,13 @@ def _is_container(path: Path) -> bool:
         return False  # reading it as a file will tell why
 
 
-def _read_container(path: Path, image_size: int) -> Iterator[tuple[str, Content]]:
+def _read_container(path: Path, decode: Decode) -> Iterator[tuple[str, Content]]:
     """A folder or a zip; what is in it is named by its whole path."""
     try:
         with open_source(path) as source:
 
             def load(name: str) -> tuple[str, Content]:
-                return str(path / name), _decode(lambda: source.read(name), image_size)
+                return str(path / name), _decode(lambda: source.read(name), decode)
 
             yield from ((str(path / name), reason) for name, reason in source.refused())
             yield from map_in_order(load, source.names())
@@ -126,21 +127,21 @@ def _read_container(path: Path, image_size: int) -> Iterator[tuple[str, Content]
         yield str(path), _reason(error)
 
 
-def _read_file(path: Path, image_size: int) -> Content:
+def _read_file(path: Path, decode: Decode) -> Content:
     def read() -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError("not a regular file")  # opening a pipe could wait for ever
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)  # decoding refuses what is longer
 
-    return _decode(read, image_size)
+    return _decode(read, decode)
 
 
-def _decode(read: Callable[[], bytes], image_size: int) -> Content:
+def _decode(read: Callable[[], bytes], decode: Decode) -> Content:
     content = b""
     try:
         content = read()
-        return load_square(content, image_size)
+        return decode(content)
     except (DataError, OSError, ValueError) as error:  # ValueError: a name from a list that no file can have
         return _NO_ZIP if content.startswith(b"PK\3\4") else _reason(error)
 

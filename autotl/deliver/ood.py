@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 
 from autotl.backbones.graph import calls, functional
 from autotl.data.arrays import release_pages
-from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.npz_rows import read_array, read_members
-from autotl.data.store import Cache
 from autotl.deliver.artefact import KERAS, Artefact, load_model
 from autotl.deliver.predictor import BATCH_SIZE, Predictor, keras_predictor
 from autotl.deliver.trust import sha256_of
@@ -97,8 +95,7 @@ def open_ood(artefact: Artefact) -> OodPredictor:
 def write_ood(
     model: Any,
     manifest: Manifest,
-    image_size: int,
-    cache: Cache,
+    images: np.ndarray,
     path: Path,
     sample: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -106,7 +103,7 @@ def write_ood(
 
     Args:
         model: as delivered, fitted to the training and validation rows of `manifest`.
-        image_size: of the model.
+        images: of the manifest, uint8 `[N, S, S, 3]`, as the model sees them.
         path: of the file.
         sample: rows of the manifest, and the path of a `.npy` with what the head stands on `[n, D]`, where that was
             computed before; None runs the model.
@@ -128,7 +125,7 @@ def write_ood(
         return _without("the model has no head of autotl's, whose features could be compared")
     if len(rows) <= classes:
         return _without("no class has two training images")
-    images, run = open_images(manifest, image_size, cache), keras_predictor(tapped)
+    run = keras_predictor(tapped)
     known = _features(run, images, rows, classes) if sample is None else _of_unit_length(np.load(sample["features"]))
     novelty = fit_novelty(known, manifest.labels()[rows], classes)
     unseen = unseen[stratified_rows(manifest.labels()[unseen], HELD_OUT_IMAGES)]

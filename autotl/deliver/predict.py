@@ -1,12 +1,14 @@
 """Predictions of a delivered or exported model, in constant memory, through the same decoding as training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotl.data.decode import load_square
 from autotl.deliver.artefact import Artefact, open_artefact
 from autotl.deliver.inputs import Listing, check_inputs, read_batches
 from autotl.deliver.ood import open_ood
@@ -61,7 +63,8 @@ def predict_paths(
     predict = _open_plain(artefact) if not ood else _open_with_scores(artefact)
 
     def predictions() -> Iterator[dict[str, Any]]:
-        for batch in read_batches(inputs, artefact.image_size):
+        decode = partial(load_square, image_size=artefact.image_size, resize=artefact.resize)
+        for batch in read_batches(inputs, decode):
             images = [content for _, content in batch if not isinstance(content, str)]
             answers = iter(predict(np.stack(images)) if images else ())
             for name, content in batch:

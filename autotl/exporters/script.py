@@ -8,16 +8,19 @@ from autotl.errors import AutotlError
 from autotl.exporters.contract import Exporter
 
 SCRIPT_FILE = "predict.py"
-_BODY = "autotl.exporters.script_body"
+SQUARE_FILE = "square.py"  # a copy of `autotl.data.square`, for what is not simply stretched
+_BODY, _SQUARE = "autotl.exporters.script_body", "autotl.data.square"
+_STRETCH = "stretch"  # what the script does by itself; others are functions of `_SQUARE` by their names
 
 
-def write_script(exporter: Exporter, folder: Path, image_size: int) -> Path:
-    """Writes `predict.py`; it reads the model and `labels.txt` from the folder that it lies in.
+def write_script(exporter: Exporter, folder: Path, image_size: int, resize: str = _STRETCH) -> Path:
+    """Writes `predict.py`; it reads the model and `labels.txt` from the folder that it lies in, and what it imports.
 
     Args:
         exporter: of the format; its runtime's text becomes part of the script.
         folder: of the exported model.
         image_size: side of the images that the model takes, in pixels.
+        resize: how they are made square, one of `autotl.data.decode.RESIZES`.
 
     Returns:
         The script's path.
@@ -26,15 +29,18 @@ def write_script(exporter: Exporter, folder: Path, image_size: int) -> Path:
         AutotlError: the exporter's runtime is no module with a source text.
     """
     path = folder / SCRIPT_FILE
-    path.write_text(render_script(exporter, image_size), encoding="utf-8")
+    path.write_text(render_script(exporter, image_size, resize), encoding="utf-8")
     path.chmod(0o755)
+    if resize != _STRETCH:
+        (folder / SQUARE_FILE).write_text(_source_of(_SQUARE), encoding="utf-8")
     return path
 
 
-def render_script(exporter: Exporter, image_size: int) -> str:
+def render_script(exporter: Exporter, image_size: int, resize: str = _STRETCH) -> str:
     """The text of the script; see `write_script`."""
     sources = [_source_of(exporter.runtime), _source_of(_BODY)]
     imports = sorted({line for source in sources for line in _parts(source, imports=True)})
+    square = [] if resize == _STRETCH else [resize]
     modules = [line.removeprefix("import ") for line in imports if line.startswith("import ")]
     return "\n".join(
         [
@@ -42,9 +48,10 @@ def render_script(exporter: Exporter, image_size: int) -> str:
             _documentation(exporter),
             f"import {', '.join(modules)}",
             *(line for line in imports if line.startswith("from ")),
+            *(f"from {Path(SQUARE_FILE).stem} import {name}" for name in square),
             *(f"\n{part}" if part.startswith("def") else part for source in sources for part in _parts(source)),
-            '\nif __name__ == "__main__":',
-            f"    main(load, Path(__file__).resolve().parent, {int(image_size)})\n",
+            'if __name__ == "__main__":',
+            f"    main({', '.join(['load', 'Path(__file__).resolve().parent', str(int(image_size)), *square])})\n",
         ]
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 
-def read_image(path: Path, size: int) -> np.ndarray:  # as in training: upright, on white, large JPEGs reduced
+def read_image(path: Path, size: int, square=Image.Image.resize) -> np.ndarray:  # as in training: upright, on white
     """The pixels of `autotl.data.decode.load_square`, uint8 `[size, size, 3]`."""
     image: Image.Image = Image.open(path, formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"))
     if image.width * image.height > 100_000_000:
@@ -27,7 +27,7 @@ def read_image(path: Path, size: int) -> np.ndarray:  # as in training: upright,
     if image.has_transparency_data:
         clear, image = image.convert("RGBA"), Image.new("RGB", image.size, "white")
         image.paste(clear, mask=clear.getchannel("A"))
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(square(image.convert("RGB"), (size, size)))  # Pillow's own is bicubic
 
 
 def cell(text: str) -> str:  # an apostrophe before what a spreadsheet would take for a formula
@@ -35,7 +35,7 @@ def cell(text: str) -> str:  # an apostrophe before what a spreadsheet would tak
     return '"' + "'" * text.startswith(("=", "+", "-", "@", "\t", "\r")) + text.replace('"', '""') + '"'
 
 
-def main(load, folder: Path, size: int) -> None:
+def main(load, folder: Path, size: int, square=Image.Image.resize) -> None:
     """Labels the images that the command line names, 32 at a time; what is no image is skipped, with a word.
 
     Exits with 3 if nothing is an image.
@@ -50,7 +50,7 @@ def main(load, folder: Path, size: int) -> None:
         read = []
         for path in batch:
             try:
-                read.append((path, read_image(path, size)))
+                read.append((path, read_image(path, size, square)))
             except Exception as error:  # codecs fed with damaged files raise anything
                 print(f"skipped {str(path)!r}: {error}", file=sys.stderr)
         for (path, _), row in zip(read, predict(np.stack([image for _, image in read])) if read else (), strict=True):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from autotl.data.decode import RESIZES
 from autotl.errors import TrialError
 
 RECIPES = ("probe", "finetune", "scratch")
@@ -23,6 +24,8 @@ class TrialConfig:
 
     backbone: str
     image_size: int
+    resize: str = "stretch"
+    """How images are made square: see `autotl.data.square`."""
     recipe: str = "probe"
     weights: str = "pretrained"
     freeze_depth: float = 1.0
@@ -75,6 +78,7 @@ def read_config(values: Mapping[str, Any]) -> TrialConfig:
     config = TrialConfig(**{**values, "options": _read_options(values.get("options", {}))})
     for name, allowed in (
         ("recipe", RECIPES),
+        ("resize", tuple(RESIZES)),
         ("pooling", POOLINGS),
         ("taps", TAPS),
         ("augmentation", AUGMENTATIONS),

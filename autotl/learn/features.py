@@ -19,6 +19,7 @@ import numpy as np
 from autotl.backbones.cuts import Cut
 from autotl.backbones.registry import load_backbone, owner_of
 from autotl.data.arrays import ArrayWriter, find_array, open_array
+from autotl.data.decode import STRETCH
 from autotl.data.images import image_store_key, open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache, key_of
@@ -36,7 +37,7 @@ KIND = "features"
 
 @dataclass(frozen=True)
 class Sources:
-    """What every store of one search has in common: the images, the rows that may be seen, the cache."""
+    """What every store of one job has in common: the images, the rows that may be seen, the cache."""
 
     manifest: Manifest
     rows: tuple[int, ...]  # of the manifest, ascending; never the test split's
@@ -46,6 +47,8 @@ class Sources:
     """Whether stores hold all images of the manifest, so that searches of other rows read the same ones."""
     micro_batch: int | None = None
     """How many images may go through a network at a time, where there is memory for no more."""
+    resize: str = STRETCH
+    """How images are made square, one of `autotl.data.decode.RESIZES`."""
 
     def at_most(self, batch: int) -> int:
         """So many images at a time as a batch has, or as memory allows."""
@@ -55,6 +58,11 @@ class Sources:
     def stored(self) -> tuple[int, ...]:
         """The rows of the manifest that stores hold, ascending."""
         return tuple(range(len(self.manifest.samples))) if self.shares else self.rows
+
+    def images(self, image_size: int) -> np.memmap:
+        """All images of the manifest, uint8 `[N, S, S, 3]`."""
+        with self.ledger.phase("decode"):
+            return open_images(self.manifest, image_size, self.cache, resize=self.resize)
 
     @property
     def index(self) -> np.ndarray | None:
@@ -119,9 +127,10 @@ def prepare_features(
 
 def _spec(sources: Sources, tap: Tap, view: View) -> dict[str, Any]:
     record = load_backbone(tap.backbone)
+    shown = [sources.manifest.samples[row].sha256 for row in sources.stored]
     spec = {
         "format": FORMAT,
-        "images": image_store_key([sources.manifest.samples[row].sha256 for row in sources.stored], tap.image_size),
+        "images": image_store_key(shown, tap.image_size, sources.resize),
         "backbone": tap.backbone,
         "plugin": plugin_version(tap.backbone),
         "weights": record.weights.digest if tap.weights == "pretrained" else tap.weights,
@@ -173,9 +182,7 @@ def _compute(sources: Sources, wanted: Mapping[Tap, str], view: View) -> dict[Ta
         headers = {tap: _header(sources, network, tap, view) for tap in wanted}
         see = viewer(view, one.image_size)
     if any(stretch.start is None for stretch in stretches):
-        with ledger.phase("decode"):
-            images = open_images(sources.manifest, one.image_size, sources.cache)
-        inputs[None] = Rows(images, np.asarray(sources.stored))
+        inputs[None] = Rows(sources.images(one.image_size), np.asarray(sources.stored))
     batch = batch_size(one.image_size)
     passes = run_pass(stretches, inputs, see, batch, sources.at_most(batch))
     with ledger.phase("forward"), closing(passes) as batches:

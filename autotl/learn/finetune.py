@@ -19,7 +19,6 @@ import numpy as np
 
 from autotl.backbones.cuts import Cut
 from autotl.backbones.graph import calls, flatten, weights_of
-from autotl.data.images import open_images
 from autotl.learn.checkpoints import FROM_THE_START, Resume
 from autotl.learn.config import TrialConfig
 from autotl.learn.examples import Examples
@@ -35,6 +34,7 @@ from autotl.learn.task import Task
 from autotl.learn.training import PREDICT_BATCH, OnEpoch, ShouldStop, Trainable, compile_trainable, train
 from autotl.learn.views import PLAIN, live_layers, policy_views
 
+FRESH = ("light", "strong")  # augmentations that a last fit draws anew in every epoch, not from cached views
 HEAD_RATE = 5e-3  # for a head that is trained: a linear one is solved and has no rate
 HEAD_EPOCHS = 20
 BACKWARD = 2  # passes that the gradients of a layer cost: those of its input and those of its kernel
@@ -108,10 +108,7 @@ def _probe_of(config: TrialConfig) -> TrialConfig:
 def _examples(task: Task, config: TrialConfig, cut: Cut | None) -> Examples:
     sources, classes = task.sources, len(task.classes)
     if cut is None:
-        with task.ledger.phase("decode"):
-            images = open_images(sources.manifest, config.image_size, sources.cache)
-        rows = np.asarray(sources.rows)
-        return Examples([images], task.labels, classes, index=rows)
+        return Examples([sources.images(config.image_size)], task.labels, classes, index=np.asarray(sources.rows))
     place = (config.backbone, config.weights, config.image_size, config.freeze_depth, cut.name)
     views = [
         cut_features(sources, *place, view, config.pooling, config.taps) for view in policy_views(config.augmentation)

@@ -25,7 +25,6 @@ from autotl.learn.task import Task, open_task
 from autotl.learn.trials import make_alarm, run_trial
 
 REFERENCE_IMAGES = 64
-FRESH = ("light", "strong")  # augmentations that the last fit draws anew in every epoch, not from cached views
 
 
 def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -155,10 +154,8 @@ def _run_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
     with ledger.phase("save"):
         path = folder / "model.keras"
         model.save(path)
+    images = task.sources.images(config.image_size)
     with ledger.phase("evaluate"):
-        from autotl.data.images import open_images
-
-        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
         rows = _reference_rows(task)
         stored = [task.sources.rows[row] for row in rows]
         reference = np.concatenate(list(forward_batches(model, images, stored, task.sources.at_most(BATCH))))
@@ -218,6 +215,7 @@ def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         )
         return finish(fitted.whole.scorer, temperature, "autotl"), fitted.whole.features
     if "soup" in payload:
+        from autotl.learn.finetune import FRESH
         from autotl.learn.soups import fit_soup
 
         configs = [read_config(each) for each in payload["soup"]]
@@ -227,7 +225,7 @@ def _fit_final(task: Task, config: TrialConfig, payload: Mapping[str, Any], repo
         head = fit_head(task, config, task.everything, seed)
         network = borrow_network(config.backbone, config.image_size, config.weights, task.ledger)
     else:
-        from autotl.learn.finetune import fit_finetune
+        from autotl.learn.finetune import FRESH, fit_finetune
 
         trainable, _, network, _ = fit_finetune(
             task,

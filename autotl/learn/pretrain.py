@@ -16,7 +16,6 @@ import numpy as np
 
 from autotl.backbones.cuts import stage_cuts
 from autotl.backbones.registry import load_backbone
-from autotl.data.images import open_images
 from autotl.errors import TrialError
 from autotl.learn.batch_statistics import SETTLE_BATCH, settle_statistics, spread
 from autotl.learn.bootstrap import bootstrap_interval
@@ -131,8 +130,7 @@ def train_and_save(
 
 def open_examples(task: Task, config: TrialConfig, labels: np.ndarray, classes: int) -> Examples:
     """The images of the task, with these labels."""
-    with task.ledger.phase("decode"):
-        images = open_images(task.sources.manifest, config.image_size, task.sources.cache)
+    images = task.sources.images(config.image_size)
     return Examples([images], labels, classes, index=np.asarray(task.sources.rows))
 
 

@@ -24,7 +24,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from autotl.data.images import open_images
 from autotl.errors import TrialError
 from autotl.learn.batch_statistics import settle_statistics, spread
 from autotl.learn.batches import ImageBatches
@@ -87,8 +86,7 @@ def fit_scratch(
         TrialError: the loss is no longer finite, or the model could not be delivered.
     """
     ledger, sources = task.ledger, task.sources
-    with ledger.phase("decode"):
-        images = open_images(sources.manifest, config.image_size, sources.cache)
+    images = sources.images(config.image_size)
     index = np.asarray(sources.rows)
     with ledger.phase("build"):
         whole = build_whole(config, len(task.classes), seed)

@@ -1,4 +1,4 @@
-"""A small ensemble: heads on several frozen backbones that see one image, their log-probabilities averaged.
+"""A small ensemble: several backbones with their heads that see one image, their log-probabilities averaged.
 
 Members are added greedily while the out-of-fold loss falls (Caruana et al., https://doi.org/10.1145/1015330.1015432),
 all with the same weight: weights fitted to few images would fit their noise.
@@ -13,8 +13,10 @@ import numpy as np
 from autotl.errors import TrialError
 from autotl.learn.config import TrialConfig
 from autotl.learn.features import as_float
+from autotl.learn.finetune import FRESH, fit_finetune
+from autotl.learn.heads import build_head
 from autotl.learn.metrics import fit_temperature, log_loss, scores, softmax
-from autotl.learn.networks import borrow_network, tap_model
+from autotl.learn.networks import Network, borrow_network, tap_model
 from autotl.learn.pooling import pool
 from autotl.learn.probe import fit_head
 from autotl.learn.task import Task
@@ -67,10 +69,10 @@ def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
 def fit_stack(
     task: Task, members: Sequence[TrialConfig], temperatures: Sequence[float], temperature: float, seed: int
 ) -> Any:
-    """Fit every member's head to all rows and build the one model that is delivered.
+    """Fit every member to all rows and build the one model that is delivered.
 
     Args:
-        members: probes at one image size.
+        members: probes or fine-tunes of different backbones, at one image size.
         temperatures: of the members, each fitted to its own held-out logits.
         temperature: of their average.
 
@@ -79,8 +81,7 @@ def fit_stack(
     """
     import keras
 
-    heads = [fit_head(task, member, task.everything, seed) for member in members]
-    networks = [borrow_network(each.backbone, each.image_size, each.weights, task.ledger) for each in members]
+    networks, heads = zip(*(_fit_member(task, member, seed) for member in members), strict=True)
     image = keras.Input(networks[0].model.input_shape[1:], dtype="uint8", name="image")
     floats, logs = as_float(image), []
     for number, (member, network, head) in enumerate(zip(members, networks, heads, strict=True)):
@@ -94,3 +95,16 @@ def fit_stack(
     average = keras.layers.Average(name="average")(logs) if len(logs) > 1 else logs[0]
     calibrated = keras.layers.Rescaling(1.0 / temperature, name="temperature")(average)
     return keras.Model(image, keras.layers.Softmax(dtype="float32", name="probabilities")(calibrated), name="autotl")
+
+
+def _fit_member(task: Task, member: TrialConfig, seed: int) -> tuple[Network, Any]:
+    """A member's network, with its tuned weights where it was fine-tuned, and a head of its own."""
+    if member.recipe == "probe":
+        head = fit_head(task, member, task.everything, seed)
+        return borrow_network(member.backbone, member.image_size, member.weights, task.ledger), head
+    fresh = member.augmentation in FRESH
+    trainable, _, network, _ = fit_finetune(task, member, task.everything, seed, fresh=fresh)
+    fitted = trainable.model.get_layer("head")
+    head = build_head(member, fitted.input_shape[1:], len(task.classes))  # a copy: this one gets another name
+    head.set_weights(fitted.get_weights())
+    return network, head

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from autotl.data.decode import STRETCH
 from autotl.data.folds import draw_sample
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
@@ -45,7 +46,7 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
     Args:
         payload: `manifest` and `cache {root, max_bytes}`; `shares_stores`, see `Sources.shares`; with `images`, a
             sample of about so many images is drawn by `fold_seed`, of every class and split its share;
-            `micro_batch`, see `Sources.micro_batch`.
+            `micro_batch`, see `Sources.micro_batch`; `config`, whose `resize` says how images are made square.
 
     Raises:
         TrialError: the micro batch is no number of images.
@@ -72,6 +73,7 @@ def open_task(payload: Mapping[str, Any], ledger: Ledger) -> Task:
             ledger,
             shares=payload.get("shares_stores", False),
             micro_batch=micro_batch,
+            resize=payload.get("config", {}).get("resize", STRETCH),
         ),
         labels=np.array([sample.label for sample in samples]),
         groups=np.array([sample.group for sample in samples]),

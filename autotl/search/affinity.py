@@ -21,7 +21,7 @@ def needs_of(payload: Mapping[str, Any]) -> tuple[str, ...]:
     config = payload.get("config", {})
     if "backbone" not in config:
         return ()
-    network = "/".join(str(config.get(name)) for name in ("backbone", "weights", "image_size"))
+    network = "/".join(str(config.get(name)) for name in ("backbone", "weights", "image_size", "resize"))
     needs = [f"pass {network}, {payload.get('images')} images"]
     if config.get("recipe") != "finetune":
         return tuple(needs)

@@ -1,4 +1,4 @@
-"""`--ensemble`: heads on several frozen backbones as one model, kept only where the images say that it pays."""
+"""`--ensemble`: several backbones with their heads as one model, kept only where the images say that it pays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,12 +15,12 @@ LINEAR = (None, "linear")
 
 
 def with_ensemble(context: Context, results: Sequence[dict[str, Any]], chosen: Finalist) -> Finalist:
-    """The chosen model, or an ensemble of frozen ones that is surely better on the same held-out images.
+    """The chosen model, or an ensemble that is surely better on the same held-out images.
 
-    The best frozen configuration of each further backbone is fitted at the image size of the first, since one model
-    takes images of one size; that is one pass for each.
+    Where the chosen one was fine-tuned, each further backbone is fine-tuned as it was; else the best frozen
+    configuration is fitted to each, which is one pass. All see what the first sees: one model takes images of one size.
     """
-    members = _members(context, results)
+    members = _tuned_members(context, results, chosen) or _frozen_members(context, results)
     if len(members) < 2:
         context.tell("note", message="an ensemble needs two backbones that take images of one size; there is one")
         return chosen
@@ -40,23 +40,40 @@ def with_ensemble(context: Context, results: Sequence[dict[str, Any]], chosen: F
     return stack if kept else chosen
 
 
-def _members(context: Context, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best frozen trial, and trials like it of other backbones at its image size."""
+def _tuned_members(context: Context, results: Sequence[dict[str, Any]], chosen: Finalist) -> list[dict[str, Any]]:
+    """The chosen fine-tune with its confirming fit, and other backbones trained alike on the same folds.
+
+    There are none under a budget: nobody foresees what several last fits take.
+    """
+    if chosen.config["recipe"] != "finetune" or chosen.folder is None or context.request.budget is not None:
+        return []
+    ranked = pick_finalists(results, context.request.metric, len(results))
+    first = {"config": chosen.config, "folder": chosen.folder, "temperature": chosen.temperature}
+    confirmed = {"fold_seed": context.seed_for("confirm folds"), "prune": False, "images": None}
+    others = _others(context, ranked, chosen.config)
+    stage = context.space.stages[-1]
+    more = [member for config in others for member in _trial(context, stage, config, **confirmed)]
+    return [{**first, "multiply_adds": chosen.multiply_adds}, *more]
+
+
+def _frozen_members(context: Context, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best frozen trial, and trials like it of other backbones."""
     metric = context.request.metric
     frozen = [result for result in results if _is_frozen(result)]
     ranked = pick_finalists(frozen, metric, len(frozen))
     if not ranked:
         return []
     best, stage = ranked[0], _stage_of(context, ranked[0])
-    others = list(dict.fromkeys(result["config"]["backbone"] for result in ranked))[1:MEMBERS]
-    members = [best]
-    for name in others:
-        record = context.backbones[name]
-        if record.nearest_size(best["config"]["image_size"]) != best["config"]["image_size"]:
-            continue
-        config = {**best["config"], "backbone": name, "penalty": "best"}
-        members += _trial(context, stage, config)
-    return members
+    others = _others(context, ranked, best["config"])
+    return [best, *(member for config in others for member in _trial(context, stage, config))]
+
+
+def _others(context: Context, ranked: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A configuration for the next best backbones that take images of its size."""
+    size, names = config["image_size"], dict.fromkeys(result["config"]["backbone"] for result in ranked)
+    others = [name for name in names if name != config["backbone"]][: MEMBERS - 1]
+    able = [name for name in others if context.backbones[name].nearest_size(size) == size]
+    return [{**config, "backbone": name, "penalty": "best"} for name in able]
 
 
 def _is_frozen(result: Mapping[str, Any]) -> bool:
@@ -68,8 +85,8 @@ def _stage_of(context: Context, result: Mapping[str, Any]) -> Stage:
     return next(stage for stage in context.space.stages if stage.name == result["stage"])
 
 
-def _trial(context: Context, stage: Stage, config: dict[str, Any]) -> list[dict[str, Any]]:
-    job = context.trial_job(stage, context.next_number(), config)
+def _trial(context: Context, stage: Stage, config: dict[str, Any], **how: Any) -> list[dict[str, Any]]:
+    job = context.trial_job(stage, context.next_number(), config, **how)
     outcome = context.run_jobs([job])[0]
     if outcome.result is None:
         context.log("ensemble_failed", message=getattr(outcome.failure, "message", ""))

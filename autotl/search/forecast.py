@@ -125,7 +125,8 @@ def _passes(config: Mapping[str, Any], images: int | None, kind: str, depth: flo
     count = VIEWS.get(str(config.get("augmentation", "none")), 1)
     if config["recipe"] == "finetune" and kind == "pooled":
         count = 1  # its head starts from the plain view's solution
-    return [(config["backbone"], config["image_size"], images, kind, depth, view) for view in range(count)]
+    seen = (config["backbone"], config["image_size"], config.get("resize"), images)
+    return [(*seen, kind, depth, view) for view in range(count)]
 
 
 def stage_seconds(

@@ -25,7 +25,7 @@ from autotl.search.study import EPOCHS, last_number, open_study
 from autotl.space.schema import Stage
 
 INHERITED = (
-    "backbone", "weights", "image_size", "pooling", "taps", "head", "width", "depth", "dropout", "penalty",
+    "backbone", "weights", "image_size", "resize", "pooling", "taps", "head", "width", "depth", "dropout", "penalty",
     "options",
 )  # fmt: skip
 TRAINED = (
@@ -211,7 +211,7 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
     if not finalists:
         raise NoTrialError(f"No finalist could be fitted again; see the logs under {context.run.path}/trials.")
     chosen: Finalist = choose(finalists, context.request.metric)
-    if context.request.budget is None and len(finalists) > 1 and not context.finishes:
+    if context.request.budget is None and len(finalists) > 1 and not (context.finishes or context.request.ensemble):
         chosen = with_soup(context, finalists, chosen, context.space.stages[-1])
     if context.request.ensemble:
         chosen = with_ensemble(context, results, chosen)

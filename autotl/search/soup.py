@@ -9,8 +9,8 @@ from autotl.search.finalists import Finalist, as_finalists
 from autotl.space.schema import Stage
 
 ARCHITECTURE = (
-    "backbone", "weights", "image_size", "freeze_depth", "pooling", "taps", "head", "width", "depth", "dropout",
-    "options", "penalty",
+    "backbone", "weights", "image_size", "resize", "freeze_depth", "pooling", "taps", "head", "width", "depth",
+    "dropout", "options", "penalty",
 )  # fmt: skip
 SURE = 0.95
 

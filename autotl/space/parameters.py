@@ -22,9 +22,9 @@ INSTALLED = "installed"
 SIZES = ("smaller", "native", "larger")  # three quarters of a backbone's own size, that size, a seventh more
 
 Name = Literal[
-    "backbone", "weights", "recipe", "image_size", "freeze_depth", "pooling", "taps", "head", "width", "depth",
-    "dropout", "penalty", "head_rate", "tail_rate", "layer_decay", "weight_decay", "label_smoothing", "mixup", "ema",
-    "balance", "augmentation", "batch_size", "epochs",
+    "backbone", "weights", "recipe", "image_size", "resize", "freeze_depth", "pooling", "taps", "head", "width",
+    "depth", "dropout", "penalty", "head_rate", "tail_rate", "layer_decay", "weight_decay", "label_smoothing", "mixup",
+    "ema", "balance", "augmentation", "batch_size", "epochs",
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 
@@ -61,6 +61,7 @@ DOMAINS: Mapping[str, Domain] = {
     "weights": Domain(words=("pretrained", "random")),
     "recipe": Domain(words=("probe", "finetune", "scratch")),
     "image_size": Domain(words=SIZES, whole=True, low=8, high=4096),
+    "resize": Domain(words=("stretch", "pad", "trim")),
     "freeze_depth": Domain(low=0.0, high=1.0),
     "pooling": Domain(words=("avg", "max", "both", "gem", "attention")),
     "taps": Domain(words=("last", "last2", "all")),

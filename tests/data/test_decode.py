@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autotl.data.decode import DRAFT_SIDE, MAX_PIXELS, ImageError, decode, load_square, to_square
+from autotl.data.decode import DRAFT_SIDE, MAX_PIXELS, RESIZES, ImageError, decode, load_square, resize_rule, to_square
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -153,8 +153,15 @@ def test_formats_outside_the_list_are_not_opened() -> None:
     assert caught.value.reason == "not an image"
 
 
-def test_load_square_is_decode_and_to_square() -> None:
+@pytest.mark.parametrize("resize", RESIZES)
+def test_load_square_is_decode_and_a_way_to_make_it_square(resize: str) -> None:
     content = encode(red("RGBA"), "PNG")
-    square = load_square(content, 5)
+    square = load_square(content, 5, resize)
     assert square.shape == (5, 5, 3) and square.dtype == np.uint8
-    assert np.array_equal(square, to_square(decode(content).image, 5))
+    assert np.array_equal(square, to_square(decode(content).image, 5, resize))
+
+
+def test_ways_to_make_images_square_have_rules_of_their_own() -> None:
+    rules = [resize_rule(resize) for resize in RESIZES]
+    assert [rule["mode"] for rule in rules] == ["stretch", "pad", "trim"]
+    assert len({tuple(rule) for rule in rules}) == 3  # one says more than the other

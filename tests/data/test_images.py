@@ -59,6 +59,19 @@ def test_unusable_files_are_reported_or_raise(write: Write, png: Callable[..., b
         list(read_images(paths, 8))
 
 
+@pytest.mark.parametrize("resize", ["pad", "trim"])
+def test_a_store_of_each_way_to_make_images_square_has_the_pixels_of_the_decoder(
+    write: Write, two_classes: dict[str, bytes], cache: Cache, resize: str
+) -> None:
+    root = write(two_classes)
+    manifest = check_dataset(str(root), cache=cache).manifest
+    stored = open_images(manifest, 16, cache, resize=resize)
+    for row, sample in enumerate(manifest.samples):
+        assert np.array_equal(stored[row], load_square((root / sample.path).read_bytes(), 16, resize))
+    kept = check_dataset(str(root), image_sizes=(16,), resize=resize, cache=cache)
+    assert kept.report["decoded"] == 0 and image_store_key(["a"], 16) != image_store_key(["a"], 16, resize)
+
+
 def test_the_key_knows_content_order_and_size() -> None:
     assert image_store_key(["a", "b"], 8) == image_store_key(("a", "b"), 8)
     assert len({image_store_key(s, n) for s in (["a", "b"], ["b", "a"], ["ab"]) for n in (8, 9)}) == 6

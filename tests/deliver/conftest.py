@@ -107,13 +107,15 @@ def real_model_folder(tmp_path):
 @pytest.fixture
 def finish_payload(tmp_path, manifest, cache):
     """What a driver gives to the last job, with the reference probabilities of the model as it was trained."""
-    from autotl.deliver.evaluate import score_samples
+    from autotl.data.images import open_images
+    from autotl.deliver.evaluate import score_rows
+    from autotl.deliver.predictor import keras_predictor
 
     model, rows = build_model(), manifest.rows("val")
     path = tmp_path / "trained" / "model.keras"
     path.parent.mkdir()
     model.save(path)
-    np.save(tmp_path / "reference.npy", score_samples(model, manifest, rows, SIZE, cache)[0])
+    np.save(tmp_path / "reference.npy", score_rows(keras_predictor(model), open_images(manifest, SIZE, cache), rows))
     manifest.write(tmp_path / "manifest.csv")
     description = {key: value for key, value in _describe(manifest=manifest).items() if key != "test"}
     payload = {

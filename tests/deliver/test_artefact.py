@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from autotl.data.decode import RESIZE_RULE
+from autotl.data.decode import resize_rule
 from autotl.deliver.artefact import load_file, open_artefact, write_artefact
 from autotl.errors import AutotlError, PluginError, UsageError
 
@@ -32,7 +32,7 @@ def test_autotl_json_describes_the_model_file_the_input_and_the_making(model_fol
     described = json.loads((model_folder / "autotl.json").read_text())
     assert described["schema_version"] == 1
     assert described["model"]["sha256"] == hashlib.sha256(b"not really a model").hexdigest()
-    assert described["resize"] == RESIZE_RULE
+    assert described["resize"] == resize_rule("stretch")
     assert described["input"]["shape"] == [None, 16, 16, 3]
     assert described["class_names"] == ["blue", "green", "red"]
     assert described["licences"][0]["licence"] == "Apache-2.0"
@@ -97,6 +97,7 @@ def test_a_rejected_model_is_said_to_be_one(tmp_path):
         {"schema_version": 2}, {"class_names": ["one"]}, {"class_names": ["a", 1]}, {"class_names": ["a", "a"]},
         {"class_names": None}, {"image_size": "16"}, {"image_size": 10**6}, {"image_size": True}, {"model": None},
         {"model": {}}, {"data": []}, {"resize": {"mode": "crop"}},
+        {"resize": {**resize_rule("trim"), "tolerance": 9}}, {"resize": None},
     ],
 )  # fmt: skip
 def test_a_description_that_makes_no_sense_is_an_error_and_not_a_crash(model_folder, changes):

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from autotl.data.check import check_dataset
+from autotl.data.images import open_images
 from autotl.deliver import evaluate
 from autotl.deliver.artefact import write_artefact
+from autotl.deliver.predictor import keras_predictor
 from autotl.errors import DataError, UsageError
 from autotl.learn import metrics
 
@@ -14,15 +16,18 @@ pytestmark = pytest.mark.keras
 SIZE = 16
 
 
-@pytest.fixture
-def delivered(tmp_path, colours, cache, build, describe):
+@pytest.fixture(params=["stretch", "pad"])
+def delivered(tmp_path, colours, cache, build, describe, request):
     """A model folder that was tested as the end of a search tests it; its test scores beside it."""
     manifest = check_dataset(str(colours), seed=0, image_sizes=(SIZE,), cache=cache).manifest
     model = build()
-    probabilities, labels = evaluate.score_samples(model, manifest, manifest.rows("test"), SIZE, cache)
+    rows, images = manifest.rows("test"), open_images(manifest, SIZE, cache, resize=request.param)
+    probabilities, labels = evaluate.score_rows(keras_predictor(model), images, rows), manifest.labels()[rows]
     test = evaluate.score_report(probabilities, labels, manifest.classes, describe()["temperature"])
     model.save(tmp_path / "m.keras")
-    write_artefact(tmp_path / "m.keras", tmp_path / "delivered", describe(manifest.classes, manifest, test=test))
+    described = describe(manifest.classes, manifest, test=test)
+    described["configuration"]["resize"] = request.param
+    write_artefact(tmp_path / "m.keras", tmp_path / "delivered", described)
     return tmp_path / "delivered"
 
 
@@ -107,11 +112,11 @@ def test_an_unknown_split_is_a_usage_error(delivered, colours):
 
 
 def test_samples_are_scored_in_the_order_asked_for(build, manifest, cache):
-    model, rows = build(), np.array([7, 3, 100, 3])
-    probabilities, labels = evaluate.score_samples(model, manifest, rows, SIZE, cache)
-    assert labels.tolist() == [0, 0, 2, 0]
+    predict, rows = keras_predictor(build()), np.array([7, 3, 100, 3])
+    images = open_images(manifest, SIZE, cache)
+    probabilities = evaluate.score_rows(predict, images, rows)
     np.testing.assert_array_equal(probabilities[1], probabilities[3])
-    alone = evaluate.score_samples(model, manifest, rows[2:3], SIZE, cache)[0]
+    alone = evaluate.score_rows(predict, images, rows[2:3])
     np.testing.assert_array_equal(probabilities[2:3], alone)
 
 

@@ -9,12 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from autotl.data.decode import load_square
 from autotl.data.images import read_images
 from autotl.deliver.inputs import check_inputs, read_batches, read_list
 from autotl.errors import UsageError
 
 SIZE = 8
 NAMES = st.binary(min_size=1, max_size=12).filter(lambda name: not {0, 10} & set(name) and not name.endswith(b"\r"))
+
+
+def decode(content):
+    return load_square(content, SIZE)
 
 
 class InPieces(io.BytesIO):
@@ -42,7 +47,7 @@ def folder(tmp_path):
 
 def read(*inputs):
     """Everything in one list: names of images, and (name, reason) of what is none."""
-    found = [item for batch in read_batches(inputs, SIZE) for item in batch]
+    found = [item for batch in read_batches(inputs, decode) for item in batch]
     return [(name, content) if isinstance(content, str) else name for name, content in found]
 
 
@@ -93,7 +98,7 @@ def test_files_folders_zips_and_lists_come_in_the_order_given(folder, tmp_path):
 
 def test_images_are_decoded_as_in_training(folder):
     ((_, expected),) = read_images([folder / "a.png", folder / "b.png"], SIZE)
-    (batch,) = read_batches([folder / "a.png", folder / "b.png"], SIZE)
+    (batch,) = read_batches([folder / "a.png", folder / "b.png"], decode)
     np.testing.assert_array_equal(np.stack([content for _, content in batch]), expected)
 
 
@@ -137,7 +142,7 @@ def test_a_zip_that_is_not_opened_says_why(folder, tmp_path):
 
 def test_batches_are_bounded_however_much_is_left_out(folder):
     listed = io.BytesIO(f"{folder / 'a.png'}\n".encode() * 40 + b"nowhere.png\n" * 1000)
-    batches = list(read_batches([listed], SIZE))
+    batches = list(read_batches([listed], decode))
     images = [sum(not isinstance(content, str) for _, content in batch) for batch in batches]
     assert sum(map(len, batches)) == 1040 and images == [32, 8, 0, 0, 0]
     assert max(map(len, batches)) <= 256

@@ -12,11 +12,11 @@ from autotl.data.images import open_images
 from autotl.data.manifest import Manifest
 from autotl.data.store import Cache
 from autotl.deliver.artefact import load_model, open_artefact
-from autotl.deliver.evaluate import score_samples
+from autotl.deliver.evaluate import score_rows
 from autotl.deliver.finish import run_job
 from autotl.deliver.ood import LAYER, OOD_FILE, open_ood, with_features, write_ood
 from autotl.deliver.predict import predict_paths
-from autotl.deliver.predictor import open_predictor
+from autotl.deliver.predictor import keras_predictor, open_predictor
 from autotl.deliver.trust import sha256_of
 from autotl.errors import AutotlError, UsageError
 
@@ -49,7 +49,10 @@ def delivered(finish_payload, reports):
     cache = Cache(Path(finish_payload["cache"]["root"]), finish_payload["cache"]["max_bytes"])
     rows = np.arange(3)
     finish_payload["reference"]["rows"] = rows.tolist()
-    np.save(finish_payload["reference"]["probabilities"], score_samples(model, manifest, rows, SIZE, cache)[0])
+    np.save(
+        finish_payload["reference"]["probabilities"],
+        score_rows(keras_predictor(model), open_images(manifest, SIZE, cache), rows),
+    )
     result = run_job(finish_payload, reports.report)
     folder = Path(finish_payload["folder"])
     assert str(folder / OOD_FILE) in result["files"]
@@ -91,7 +94,7 @@ def test_features_that_a_fit_has_left_give_the_same_distances(delivered, manifes
     found = with_features(model, LAYER).predict(open_images(manifest, SIZE, cache)[rows], verbose=0)
     np.save(tmp_path / "sample.npy", 3.0 * found[:, 3:])  # of any length
     sample = {"rows": rows.tolist(), "features": str(tmp_path / "sample.npy")}
-    written = write_ood(model, manifest, SIZE, cache, tmp_path / OOD_FILE, sample)
+    written = write_ood(model, manifest, open_images(manifest, SIZE, cache), tmp_path / OOD_FILE, sample)
     expected = open_artefact(delivered).description["ood"]
     assert written["images"] == expected["images"]
     assert written["thresholds"]["95"] == pytest.approx(expected["thresholds"]["95"], rel=1e-3)
@@ -166,14 +169,16 @@ def test_models_that_have_no_such_score_say_why(model_folder):
 
 def test_without_images_that_the_model_has_not_seen_there_is_no_score(manifest, cache, tmp_path):
     seen = Manifest(manifest.root, manifest.classes, tuple(replace(each, split="train") for each in manifest.samples))
-    found = write_ood(build_headed(), seen, SIZE, cache, tmp_path / OOD_FILE)
+    found = write_ood(build_headed(), seen, open_images(seen, SIZE, cache), tmp_path / OOD_FILE)
     assert found["file"] is None and "kept from the model" in found["reason"]
     assert not (tmp_path / OOD_FILE).exists()
 
 
 def test_the_same_model_gives_the_same_file(manifest, cache, tmp_path):
     model = build_headed()
-    first, second = (write_ood(model, manifest, SIZE, cache, tmp_path / name) for name in ("a.npz", "b.npz"))
+    first, second = (
+        write_ood(model, manifest, open_images(manifest, SIZE, cache), tmp_path / name) for name in ("a.npz", "b.npz")
+    )
     with np.load(tmp_path / "a.npz") as one, np.load(tmp_path / "b.npz") as other:
         assert all(np.array_equal(one[name], other[name]) for name in one.files)
     assert {**first, "sha256": 0} == {**second, "sha256": 0}

@@ -28,6 +28,7 @@ repeats = 2
 backbone = { choice = ["vgg16", "mobilenet-v2"] }
 weights = { choice = ["random"] }
 image_size = { choice = [32] }
+resize = { choice = ["trim"] }
 penalty = { choice = ["best"] }
 [[stage.first]]
 """
@@ -70,7 +71,7 @@ def test_the_ensemble_is_one_model_or_the_search_says_why_there_is_none(found, i
     else:
         assert "is not worth its price" in messages[0] or "no second backbone helps" in messages[0]
         assert "members" not in description
-    assert description["parity"]["passed"]
+    assert description["parity"]["passed"] and description["resize"]["mode"] == "trim"
     (answer,) = autotl.predict(found.run.path, images / "red" / "00.png", top_k=3)
     assert sum(item["probability"] for item in answer["top"]) == pytest.approx(1.0, abs=1e-5)
 

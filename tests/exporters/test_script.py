@@ -1,5 +1,6 @@
 """The generated script: short, and exact about pixels and cells. Running it is tested with the formats."""
 
+import ast
 import csv
 import io
 import zipfile
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from autotl.data.decode import ImageError, load_square
+from autotl.data.decode import RESIZES, ImageError, load_square
 from autotl.data.samples import resolve_dataset
 from autotl.errors import AutotlError
 from autotl.exporters.registry import list_exporters, load_exporter
@@ -93,6 +94,16 @@ def test_it_sees_the_pixels_of_training(name, tmp_path):
     np.testing.assert_array_equal(read_image(path, 33), load_square(path.read_bytes(), 33))
 
 
+@pytest.mark.parametrize("resize", ["pad", "trim"])
+@pytest.mark.parametrize("side", [(90, 70), (40, 90), (50, 50)])
+def test_it_makes_images_square_as_in_training(resize, side, tmp_path):
+    whole = Image.new("RGB", (130, 110), "white")
+    whole.paste(picture(side=side), (20, 10))
+    whole.save(tmp_path / "picture.png")
+    expected = load_square((tmp_path / "picture.png").read_bytes(), 33, resize)
+    np.testing.assert_array_equal(read_image(tmp_path / "picture.png", 33, RESIZES[resize]), expected)
+
+
 def test_it_sees_the_pixels_of_training_in_real_files(tmp_path):
     with zipfile.ZipFile(resolve_dataset("sample:clipart")) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")][::20]
@@ -145,6 +156,10 @@ def test_a_script_is_short_and_valid_and_names_what_it_needs(name, tmp_path):
     compile(text, "predict.py", "exec")
     assert "import autotl" not in text and "from autotl" not in text
     assert text.endswith(", 160)\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["predict.py"]
+    other = write_script(exporter, tmp_path, 160, "trim").read_text(encoding="utf-8")
+    assert other.endswith(", 160, trim)\n") and "\nfrom square import trim\n" in other and len(other.splitlines()) < 60
+    assert "autotl" not in ast.unparse(ast.parse((tmp_path / "square.py").read_text(encoding="utf-8")).body[1:])
     for package in exporter.runtime_packages.values():
         assert package in text.splitlines()[1]
 

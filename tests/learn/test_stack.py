@@ -1,8 +1,9 @@
-"""Ensembles of frozen backbones: which members help, and that the one model computes their average."""
+"""Ensembles of backbones: which members help, and that the one model computes their average."""
 
 import numpy as np
 import pytest
 
+from autotl.backbones.registry import list_backbones
 from autotl.data.images import open_images
 from autotl.errors import TrialError
 from autotl.learn.config import read_config
@@ -11,6 +12,7 @@ from autotl.learn.probe import fit_head
 from autotl.learn.stack import score_stack
 
 LABELS = np.arange(60) % 3
+LITES = ("efficientnet-lite0", "efficientnet-lite1")
 
 
 def write(folder, logits, rows=None):
@@ -74,3 +76,27 @@ def test_the_one_model_computes_the_average_of_its_members(task):
         model = assemble(network.model, head, config.pooling, temperature, "alone", config.taps)
         alone.append(np.log(model.predict_on_batch(pictures)))
     np.testing.assert_allclose(stack.predict_on_batch(pictures), softmax(np.mean(alone, axis=0) / 1.2), atol=1e-5)
+
+
+@pytest.mark.keras
+@pytest.mark.skipif(not {*LITES} <= {each.name for each in list_backbones()}, reason="needs pretrained networks")
+def test_a_member_that_was_fine_tuned_has_the_weights_of_its_own_fit(task):
+    from autotl.learn.assemble import assemble
+    from autotl.learn.finetune import fit_finetune
+    from autotl.learn.networks import borrow_network
+    from autotl.learn.stack import fit_stack
+
+    values = {"image_size": 32, "penalty": 1e-3}
+    values |= {"recipe": "finetune", "freeze_depth": 0.8, "epochs": 2, "batch_size": 16, "tail_rate": 1e-3}
+    configs = [read_config({"backbone": name, **values}) for name in LITES]
+    pictures = open_images(task.sources.manifest, 32, task.sources.cache)[:4]
+    alone = []
+    for config in configs:
+        trainable, _, network, _ = fit_finetune(task, config, task.everything, 0)
+        model = assemble(network.model, trainable.model.get_layer("head"), config.pooling, 1.0, "alone", config.taps)
+        alone.append(np.log(model.predict_on_batch(pictures)))
+        frozen = borrow_network(config.backbone, 32, config.weights, task.ledger)
+        untuned = assemble(frozen.model, fit_head(task, config, task.everything, 0), config.pooling, 1.0, "untuned")
+        assert not np.allclose(alone[-1], np.log(untuned.predict_on_batch(pictures)), atol=1e-4)
+    stack = fit_stack(task, configs, [1.0, 1.0], 1.0, seed=0)
+    np.testing.assert_allclose(stack.predict_on_batch(pictures), softmax(np.mean(alone, axis=0)), atol=1e-5)

@@ -1,16 +1,22 @@
-"""An ensemble of frozen backbones, from trials of the worker's own code in this process."""
+"""An ensemble of backbones, from trials of the worker's own code in this process."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autotl.data.store import Cache
+from autotl.runs.events import read_events
+from autotl.runs.files import read_json
 from autotl.search.ensemble import with_ensemble
-from autotl.search.finalists import as_finalists
+from autotl.search.finalists import as_finalists, confirm, pick_finalists
 from autotl.search.stages import StageRun
 from autotl.search.storage import open_storage
 from autotl.search.study import open_study
 
 pytestmark = pytest.mark.keras
+
+SCORED = "attempt-1/validation.npz"
 
 SPACE = """
 [[stage]]
@@ -53,3 +59,49 @@ def test_a_single_backbone_makes_no_ensemble(screened, told):
     (chosen,) = as_finalists(results[:1], "log_loss")
     assert with_ensemble(context, results[:1], chosen) is chosen
     assert "needs two backbones" in told[-1]["message"]
+
+
+TUNED = """
+[[stage]]
+name = "finetune"
+recipe = "finetune"
+trials = 2
+evaluation = "cross_validation"
+folds = 2
+epochs = 1
+[stage.parameters]
+backbone = { choice = ["vgg16", "mobilenet-v2"] }
+weights = { choice = ["random"] }
+image_size = { choice = [32] }
+freeze_depth = { choice = [0.8] }
+head_rate = { choice = [1e-3] }
+[[stage.first]]
+"""
+
+
+def test_other_backbones_are_trained_as_the_chosen_one_was_and_scored_on_the_same_images(
+    make_context, make_space, features
+):
+    context = make_context(make_space(TUNED), cache=features, seed=3, ensemble=True)
+    stage = context.space.stages[0]
+    study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
+    results = StageRun(context, stage, study, list(context.backbones), {}, 2).run()
+    chosen = confirm(context, pick_finalists(results, "log_loss", 1), stage)[0]
+    found = with_ensemble(context, results, chosen)
+    (other,) = {"vgg16", "mobilenet-v2"} - {chosen.config["backbone"]}
+    last = [path for path in _fits(context) if _config(path)["backbone"] == other][-1]
+    expected = {**chosen.config, "backbone": other, "penalty": "best"}
+    assert {name: _config(last)[name] for name in expected} == expected
+    with np.load(last / SCORED) as one, np.load(Path(chosen.folder, "validation.npz")) as confirmed:
+        np.testing.assert_array_equal(one["rows"], confirmed["rows"])
+    kept = [event for event in read_events(context.run) if event["kind"] == "ensemble" and event["chance"] >= 0.95]
+    assert [member["config"]["recipe"] for member in found.members] == ["finetune"] * 2 * len(kept)
+
+
+def _config(folder):
+    return read_json(folder / "config.json")
+
+
+def _fits(context):
+    """Folders of all fits that were scored on held-out images, in their order."""
+    return sorted(path.parents[1] for path in context.run.path.glob(f"trials/*/{SCORED}"))
