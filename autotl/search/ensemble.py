@@ -48,12 +48,16 @@ def _tuned_members(context: Context, results: Sequence[dict[str, Any]], chosen: 
     if chosen.config["recipe"] != "finetune" or chosen.folder is None or context.request.budget is not None:
         return []
     ranked = pick_finalists(results, context.request.metric, len(results))
-    first = {"config": chosen.config, "folder": chosen.folder, "temperature": chosen.temperature}
+    first = {
+        "number": chosen.number, "state": "complete", "config": chosen.config, "folder": chosen.folder,
+        "score": chosen.scores[context.request.metric], "scores": chosen.scores, "temperature": chosen.temperature,
+        "multiply_adds": chosen.multiply_adds,
+    }  # fmt: skip
     confirmed = {"fold_seed": context.seed_for("confirm folds"), "prune": False, "images": None}
     others = _others(context, ranked, chosen.config)
     stage = context.space.stages[-1]
     more = [member for config in others for member in _trial(context, stage, config, **confirmed)]
-    return [{**first, "multiply_adds": chosen.multiply_adds}, *more]
+    return [first, *more]
 
 
 def _frozen_members(context: Context, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
