@@ -64,6 +64,22 @@ def without(field: str) -> Callable[[RawSpace], RawSpace]:
     return change
 
 
+def without_choice(name: str, value: str) -> Callable[[RawSpace], RawSpace]:
+    """A change that gives a parameter this one value, wherever it is searched."""
+
+    def change(raw: RawSpace) -> RawSpace:
+        stages = []
+        for stage in raw["stage"]:
+            if name in stage["parameters"]:
+                parameters = {**stage["parameters"], name: {"choice": [value]}}
+                first = [{**values, name: value} for values in stage.get("first", [])]
+                stage = {**stage, "parameters": parameters, "first": first}
+            stages.append(stage)
+        return {**raw, "stage": stages}
+
+    return change
+
+
 def single_default(backbone: str) -> Callable[[RawSpace], RawSpace]:
     """A change that leaves one fine-tune: with the first configurations of all stages up to the first that tunes."""
 
@@ -89,6 +105,7 @@ def ablations(default_backbones: Sequence[str]) -> list[Variant]:
         Variant("no feature store", "features are computed anew in every job", job="without_feature_store"),
         Variant("no trace reuse", "a worker forgets networks and traced graphs after every job", job="without_reuse"),
         Variant("whole screening", "backbones are ranked on all images", change=without("images")),
+        Variant("stretched", "images are stretched, never trimmed", change=without_choice("resize", "stretch")),
         Variant("no gate", "fine-tuning is searched in any case", change=every_stage(gate=False)),
         Variant("no stages", "the space `flat`: one study over everything", base="flat"),
         Variant("random sampler", "the same stages, sampled at random", change=every_stage(sampler="random")),
