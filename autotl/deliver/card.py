@@ -45,10 +45,14 @@ def render_card(description: Mapping[str, Any]) -> str:
     name = str(description["data"].get("name", "images"))
     data = {**description["data"], "name": Path(name).name or name}  # not whose folders it lay in
     context = {**description, **optional, "data": data, "hub_licence": on_hub, "licence": licence}
+    networks = [str(member["backbone"]) for member in description.get("members", [])] or [
+        description["backbone"]["name"]
+    ]
     library = _HUB_LIBRARIES.get(str(optional["format"]), optional["format"])
     return template.render(
         context,
         library=library,
+        networks=networks,
         packages=description.get("runtime_packages", ()),
         one_line=_one_line,
         suspects=_weak_classes(description["test"].get("per_class", [])),

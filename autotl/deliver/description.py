@@ -100,11 +100,12 @@ def _check_description(description: Any) -> None:
         value = None if place is None else place.get(name)
         if type(value) not in (int, float, type(None)):
             raise ValueError(f"{'.'.join((*outer, name))} must be a number, not {value!r}")
-    plugins = description.get("plugins", [])
-    if not isinstance(plugins, list) or not all(
-        isinstance(item, dict) and isinstance(item.get("distribution"), str) for item in plugins
-    ):
-        raise ValueError("plugins must be a list of objects with a distribution")
+    for key, inside in (("plugins", "distribution"), ("members", "backbone")):
+        items = description.get(key, [])
+        if not isinstance(items, list) or not all(
+            isinstance(item, dict) and isinstance(item.get(inside), str) for item in items
+        ):
+            raise ValueError(f"{key} must be a list of objects with a {inside}")
 
 
 def _is_deep(value: Any) -> bool:

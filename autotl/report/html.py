@@ -53,14 +53,15 @@ def _context(record: RunRecord) -> dict[str, Any]:
     }
     names = [str(name) for name in record.model.get("class_names", [])]
     trials = tables.leaderboard(record)
-    best = record.result.get("best") or record.model.get("configuration")
+    best = mapping_or_empty(record.result.get("best") or record.model.get("configuration"))
+    members = [str(mapping_or_empty(member).get("backbone")) for member in record.result.get("members", [])]
     states = [trial.state for trial in record.trials]
     return {
         "title": record.dataset,
         "test": test,
         "validation": validation,
         "metric": tables.METRIC_NAMES.get(record.metric, record.metric),
-        "best": tables.configuration(mapping_or_empty(best)),
+        "best": tables.configuration({**best, "backbone": " + ".join(members)} if members else best),
         "best_number": _best_number(record, trials),
         "evaluations": len({trial.evaluation for trial in record.trials}),
         "trials": trials,

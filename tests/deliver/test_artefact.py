@@ -97,7 +97,9 @@ def test_a_rejected_model_is_said_to_be_one(tmp_path):
         {"schema_version": 2}, {"class_names": ["one"]}, {"class_names": ["a", 1]}, {"class_names": ["a", "a"]},
         {"class_names": None}, {"image_size": "16"}, {"image_size": 10**6}, {"image_size": True}, {"model": None},
         {"model": {}}, {"data": []}, {"resize": {"mode": "crop"}},
-        {"resize": {**resize_rule("trim"), "tolerance": 9}}, {"resize": None},
+        {"resize": {**resize_rule("trim"), "tolerance": 9}},
+        {"resize": None}, {"members": 2}, {"members": [{"backbone": 1}]},
+        {"plugins": [{}]},
     ],
 )  # fmt: skip
 def test_a_description_that_makes_no_sense_is_an_error_and_not_a_crash(model_folder, changes):

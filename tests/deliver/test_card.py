@@ -58,6 +58,25 @@ def test_the_card_says_what_the_model_is_how_good_and_what_to_respect(card_of):
         assert words in card
 
 
+def test_the_card_of_an_ensemble_names_all_its_networks(card_of):
+    card = card_of(members=[{"backbone": "one-net"}, {"backbone": "two_net"}])
+    assert "pretrained networks one-net, two\\_net by" in card and "The answers of 2 networks" in card
+    assert json.loads(re.search(r"- name: (.*)", front_matter(card)).group(1)).endswith(" · one-net + two_net")
+    assert "The answers of" not in card_of()
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("stretch", "antialiased), and"),
+        ("pad", "antialiased: in its proportions"),
+        ("trim", "antialiased: without margins"),
+    ],
+)
+def test_the_card_says_how_images_become_square(card_of, mode, words):
+    assert words in card_of(configuration={"resize": mode})
+
+
 def test_the_front_matter_is_what_the_hugging_face_hub_reads(card_of):
     text = front_matter(card_of())
     for line in (

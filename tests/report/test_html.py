@@ -34,6 +34,13 @@ def page_of(make_run):
     return read
 
 
+def test_the_report_of_an_ensemble_names_all_its_networks(make_run):
+    path = make_run() / "result.json"
+    result = json.loads(path.read_text())
+    path.write_text(json.dumps({**result, "members": [{"backbone": "one-net"}, {"backbone": "two-net"}]}))
+    assert "one-net + two-net" in Page(write_report(path.parent).read_text(encoding="utf-8")).text
+
+
 def test_the_report_of_a_finished_run_shows_its_result_and_every_section(page_of):
     text = page_of().text
     for words in (
