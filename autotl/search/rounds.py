@@ -96,7 +96,7 @@ def _run_stages(context: Context) -> Results:
         )
         done = run.run()
         is_shut = run.ended == SHUT
-        results = results + done
+        results = results + ([{**result, "refused": True} for result in done] if is_shut else done)
         inherited |= _best_settings(done, request.metric)
         runs.append(run)
     return results if request.budget is None else _spend_the_rest(context, runs, results)
@@ -182,9 +182,12 @@ def _on_most_images(results: Results) -> Results:
 
 
 def _candidates(context: Context, results: Results) -> Results:
-    """Who goes into the final round: the best that were scored as the last stage scores, and the best of the others."""
+    """Who goes into the final round: the best that were scored as the last stage scores, and the best of the others.
+
+    What a gate refused is no candidate: it would be confirmed at the highest price of all.
+    """
     metric, last = context.request.metric, context.space.stages[-1]
-    results = _on_most_images(results)
+    results = _on_most_images([result for result in results if not result.get("refused")] or results)
     if not any(result["state"] == "complete" for result in results):  # time was up in the first trial
         cut_short = [result for result in results if result["state"] == "pruned" and result["score"] is not None]
         results = [{**result, "state": "complete"} for result in cut_short]

@@ -143,6 +143,21 @@ def test_behind_a_shut_gate_no_other_gated_stage_begins(make_context, make_space
 
 
 @pytest.mark.keras
+def test_what_a_gate_refused_is_no_finalist_however_near_it_came(make_context, make_space, features):
+    gated = SPACE.split("[[stage]]")[2].replace('"probe"', '"tail"', 1) + "[[stage.first]]\npenalty = 9e-3\n"
+    gated = gated.replace("keep_backbones", "gate = 0.99\nkeep_backbones")
+    text = "[[stage]]".join([SPACE, gated]).replace('["vgg16", "mobilenet-v2"]', '["mobilenet-v2"]')
+    context = make_context(make_space(text.replace("trials = 2", "trials = 1")), cache=features, seed=3)
+    run_rounds(context)
+    *others, refused = of_kind(context, "trial")
+    (verdict,) = of_kind(context, "gate")
+    assert (refused["stage"], verdict["passed"]) == ("tail", False) and refused["state"] == "complete"
+    best = min(trial["score"] for trial in others if trial["images"] is None)
+    assert refused["score"] < best + 0.1  # near enough for a second look
+    assert refused["number"] not in {event["number"] for event in of_kind(context, "confirm")}
+
+
+@pytest.mark.keras
 def test_a_gate_counts_where_no_trial_is_left_to_ask_it_for(make_context, make_space, features):
     gated = SPACE.split("[[stage]]")[2] + "[[stage.first]]\npenalty = 1.0\n"
     gated = gated.replace("[1e-3, 1e-2]", "[1e-3, 1.0]").replace("keep_backbones", "gate = 0.9\nkeep_backbones")
