@@ -234,3 +234,19 @@ def test_selection_reports_differences_seed_by_seed(benchmark_module):
     report = benchmark_module("selection").make_report(record)
     assert "| 50 against 10 | 2 | +0.010 ± 0.000 |" in report
     assert "| 10 | 2 | 0.650 ± 0.635 |" in report
+
+
+@pytest.mark.parametrize("name", ["without_feature_store", "without_reuse"])
+def test_an_ablated_search_asks_its_workers_for_the_ablated_job(benchmark_module, monkeypatch, tmp_path, name):
+    from autotl.data.manifest import Manifest
+    from autotl.data.store import Cache
+    from autotl.runs.directory import create_run
+    from autotl.search import asking
+
+    module = benchmark_module("ablated_jobs")
+    monkeypatch.setattr(asking, "TRIAL_TARGET", asking.TRIAL_TARGET)  # put back afterwards
+    module.retarget(name)
+    run, manifest = create_run(tmp_path / "run", {}), Manifest("images", ("a", "b"), ())
+    job = asking.make_job(run, manifest, Cache(tmp_path / "cache", 1), 1, "trial", {}, 0)
+    where, _, function = job.target.partition(":")
+    assert where == "ablated_jobs" and callable(getattr(module, function))
