@@ -59,7 +59,7 @@ def search(
             "torch".
         accept_licences: licences that restrict the use of weights, and that you consent to.
         metric: what validation chooses by: log_loss, accuracy, balanced_accuracy, macro_f1 or auroc.
-        ensemble: whether heads on up to three frozen backbones may be delivered as one model, where that is surely
+        ensemble: whether up to three backbones with their heads may be delivered as one model, where that is surely
             better.
         cv_test: the number of parts of a nested cross-validation, in the place of a test split: for few images.
         latency_budget: the most time that the delivered model may take for one image on this machine, like "20ms".

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotl.data.decode import RESIZES
 from autotl.errors import PluginError, UsageError
 from autotl.heads.contract import Head
 from autotl.learn.config import AUGMENTATIONS, POOLINGS, RECIPES, TAPS, TrialConfig
@@ -165,6 +166,7 @@ def test_the_closed_list_of_parameters_is_what_workers_know():
         ("taps", TAPS),
         ("augmentation", AUGMENTATIONS),
         ("recipe", RECIPES),
+        ("resize", RESIZES),
     ):
         assert set(DOMAINS[name].words) == set(words)
 
