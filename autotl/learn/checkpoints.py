@@ -31,8 +31,8 @@ SECONDS = 10.0
 MOST_SHARE = 0.05
 """Of the time that may go into writing them: large ones are written more seldom."""
 SETTINGS = (
-    "kind", "seed", "metric", "evaluation", "images", "folds", "repeats", "fold_seed", "prune", "rows", "held_out",
-    "precision",
+    "kind", "seed", "metric", "evaluation", "images", "folds", "repeats", "fold_seed", "fitted_folds", "prune", "rows",
+    "held_out", "precision",
 )  # fmt: skip
 """What decides the course of a job besides its configuration and its rows."""
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile)

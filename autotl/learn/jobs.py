@@ -34,6 +34,7 @@ def run_job(payload: Mapping[str, Any], report: Report) -> dict[str, Any]:
         payload: `kind` (see KINDS), `config`, `manifest`, `cache {root, max_bytes}`,
             `seed`, `folder` (for files), `metric`; `stop_at`, the time by which fitting ends (seconds since the epoch
             of the clock). A trial has `evaluation` ("cross_validation", then with `folds` and `repeats`, or "holdout"),
+            `fitted_folds` (so many of a fine-tune's folds are fitted and scored, the first ones; without it, all),
             `prune` (whether the first fold's epochs are reported) and `fold_seed` (trials that are to be compared
             share it: then they are scored on the same folds), a final fit has `temperature`, `members` where it is
             an ensemble ({config, temperature} of each) and `soup` where it averages weights (configurations).

@@ -88,7 +88,10 @@ def _score(task: Task, logits: np.ndarray, rows: np.ndarray, metric: str) -> flo
 
 
 def _cross_validate(task: Task, config: TrialConfig, payload: Mapping[str, Any], report: Report) -> HeldOut:
-    """Out-of-fold logits of all rows. Within the first fold every epoch is reported, then every fold so far."""
+    """Out-of-fold logits of all rows, or of those in the first `fitted_folds` folds.
+
+    Within the first fold every epoch is reported, then every fold so far.
+    """
     seed, metric, alarm = payload["seed"], payload["metric"], make_alarm(payload)
     count, repeats = payload.get("folds", 5), payload.get("repeats", 1)
     partitions = make_repeated_folds(task.labels, task.groups, count, repeats, payload.get("fold_seed", seed))
@@ -98,7 +101,7 @@ def _cross_validate(task: Task, config: TrialConfig, payload: Mapping[str, Any],
         logits = logits.reshape(len(rows), -1)
         report(len(partitions[0]), _score(task, logits, rows, metric), {})
         return HeldOut(logits, rows, {"stopped": False, "settled": {"penalty": penalty}})
-    folds = [fold for partition in partitions for fold in partition]
+    folds = [fold for partition in partitions for fold in partition][: payload.get("fitted_folds")]
     watches = payload.get("prune", False) and config.recipe != "probe"
     offset = config.epochs if watches else 0
     course = _open(task, config, payload, report)

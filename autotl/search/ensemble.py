@@ -1,5 +1,6 @@
 """`--ensemble`: several backbones with their heads as one model, kept only where the images say that it pays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,25 +12,81 @@ from autotl.space.schema import Stage
 
 MEMBERS = 3
 SURE = 0.95
+ENOUGH = 300  # held-out images: backbones that differ are then told from one with a standard error of about 0.02
+ALONE = "an ensemble needs two backbones that take images of one size; there is one"
 LINEAR = (None, "linear")
 
 
-def with_ensemble(context: Context, results: Sequence[dict[str, Any]], chosen: Finalist) -> Finalist:
-    """The chosen model, or an ensemble that is surely better on the same held-out images.
+def is_tuned(context: Context, config: Mapping[str, Any]) -> bool:
+    """Whether the ensemble beside a configuration is one of fine-tunes.
 
-    Where the chosen one was fine-tuned, each further backbone is fine-tuned as it was; else the best frozen
-    configuration is fitted to each, which is one pass. All see what the first sees: one model takes images of one size.
+    It is not under a budget: nobody foresees what several last fits take.
     """
-    members = _tuned_members(context, results, chosen) or _frozen_members(context, results)
+    return config["recipe"] == "finetune" and context.request.budget is None
+
+
+def tuned_ensemble(context: Context, best: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> Finalist | None:
+    """An ensemble of the best fine-tune and of further backbones trained as it was, where that is surely better.
+
+    It stands in for the confirmation of finalists: which of several nearly equal fine-tunes is in an ensemble changes
+    little, and to confirm them all costs more than its members. These are trained on fresh folds, on no more of them
+    than hold out `ENOUGH` images.
+
+    Args:
+        best: the candidate for the final round that scored best.
+        results: of all trials; they say which backbones come next.
+    """
+    if not is_tuned(context, best["config"]):
+        return None
+    context.begin("confirm", "an ensemble on a fresh seed")
+    stage, images = context.space.stages[-1], len(context.manifest.rows("train", "val"))
+    fresh = {
+        "fold_seed": context.seed_for("confirm folds"),
+        "fitted_folds": enough_folds(stage.folds, images),
+        "repeats": 1,
+        "prune": False,
+        "images": None,
+    }
+    ranked = pick_finalists(results, context.request.metric, len(results))
+    others = _others(context, ranked, best["config"])
+    if not others:
+        context.tell("note", message=ALONE)
+        return None
+    configs = [dict(best["config"]), *others]
+    members = [member for config in configs for member in _trial(context, stage, config, **fresh)]
+    if len(members) < 2 or members[0]["config"]["backbone"] != best["config"]["backbone"]:
+        return None
+    stack = _stack(context, members)
+    (single,) = as_finalists(members[:1], context.request.metric)
+    return stack if _is_kept(context, stack, single) else None
+
+
+def enough_folds(folds: int, images: int) -> int:
+    """How many folds of all the images hold out `ENOUGH` of them; all where they are few."""
+    return min(folds, math.ceil(ENOUGH * folds / images))
+
+
+def frozen_ensemble(context: Context, results: Sequence[dict[str, Any]], chosen: Finalist) -> Finalist:
+    """The chosen model, or an ensemble of frozen backbones that is surely better on the same held-out images.
+
+    The best frozen configuration is fitted to each backbone, which is one pass. All see what the first sees: one model
+    takes images of one size.
+    """
+    members = _frozen_members(context, results)
     if len(members) < 2:
-        context.tell("note", message="an ensemble needs two backbones that take images of one size; there is one")
+        context.tell("note", message=ALONE)
         return chosen
     stack = _stack(context, members)
+    rival = _comparable(chosen, members[0])
+    return stack if stack is not None and _is_kept(context, stack, rival) else chosen
+
+
+def _is_kept(context: Context, stack: Finalist | None, single: Finalist) -> bool:
+    """Whether an ensemble is surely better than a single model that was scored on the same images."""
     if stack is None or len(stack.members) < 2:
         context.tell("note", message="no second backbone helps the best one; there is no ensemble")
-        return chosen
-    rival = _comparable(chosen, members[0])
-    chance = chance_of_less(stack.losses - rival.losses, context.seed_for("ensemble"))
+        return False
+    chance = chance_of_less(stack.losses - single.losses, context.seed_for("ensemble"))
     context.log("ensemble", chance=chance, scores=stack.scores, members=[m["config"] for m in stack.members])
     kept = chance >= SURE
     verdict = "is kept" if kept else "is not worth its price"
@@ -37,27 +94,7 @@ def with_ensemble(context: Context, results: Sequence[dict[str, Any]], chosen: F
         f"an ensemble of {len(stack.members)} backbones is better with a probability of {chance:.2f}: it {verdict}"
     )
     context.tell("note", message=message)
-    return stack if kept else chosen
-
-
-def _tuned_members(context: Context, results: Sequence[dict[str, Any]], chosen: Finalist) -> list[dict[str, Any]]:
-    """The chosen fine-tune with its confirming fit, and other backbones trained alike on the same folds.
-
-    There are none under a budget: nobody foresees what several last fits take.
-    """
-    if chosen.config["recipe"] != "finetune" or chosen.folder is None or context.request.budget is not None:
-        return []
-    ranked = pick_finalists(results, context.request.metric, len(results))
-    first = {
-        "number": chosen.number, "state": "complete", "config": chosen.config, "folder": chosen.folder,
-        "score": chosen.scores[context.request.metric], "scores": chosen.scores, "temperature": chosen.temperature,
-        "multiply_adds": chosen.multiply_adds,
-    }  # fmt: skip
-    confirmed = {"fold_seed": context.seed_for("confirm folds"), "prune": False, "images": None}
-    others = _others(context, ranked, chosen.config)
-    stage = context.space.stages[-1]
-    more = [member for config in others for member in _trial(context, stage, config, **confirmed)]
-    return [first, *more]
+    return kept
 
 
 def _frozen_members(context: Context, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

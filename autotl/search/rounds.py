@@ -9,7 +9,7 @@ from autotl.runs.files import write_json
 from autotl.search.bounds import summarise
 from autotl.search.budget import affordable_finalists, stage_deadline, stage_trials
 from autotl.search.context import Context
-from autotl.search.ensemble import with_ensemble
+from autotl.search.ensemble import frozen_ensemble, is_tuned, tuned_ensemble
 from autotl.search.expectation import expected_seconds
 from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, pick_finalists
 from autotl.search.finish import deliver, delivered_before
@@ -205,25 +205,33 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
     """Confirm, choose, fit to all images and deliver; what `autotl.json` says, and the last fit's result."""
     candidates = contenders(candidates, context.request.metric, context.seed_for("contenders"))
     affordable = 0 if context.finishes else affordable_finalists(context, candidates)
-    finalists: list[Finalist] = []
-    if affordable > 1 or (affordable == 1 and len(candidates) == 1):
-        context.begin("confirm", f"{affordable} finalists on a fresh seed")
-        finalists = confirm(context, candidates[:affordable], context.space.stages[-1])
-    elif candidates:  # no time for a second look: the first one decides
-        finalists = as_finalists(candidates, context.request.metric)
-    if not finalists:
-        raise NoTrialError(f"No finalist could be fitted again; see the logs under {context.run.path}/trials.")
+    stack = None
+    if context.request.ensemble and affordable:
+        stack = tuned_ensemble(context, candidates[0], results)
+    finalists = _finalists(context, candidates, affordable) if stack is None else [stack]
     chosen: Finalist = choose(finalists, context.request.metric)
     if context.request.budget is None and len(finalists) > 1 and not (context.finishes or context.request.ensemble):
         chosen = with_soup(context, finalists, chosen, context.space.stages[-1])
-    if context.request.ensemble:
-        chosen = with_ensemble(context, results, chosen)
+    if context.request.ensemble and stack is None and not is_tuned(context, chosen.config):
+        chosen = frozen_ensemble(context, results, chosen)
     context.log("chosen", number=chosen.number, config=chosen.config, scores=chosen.scores)
     context.begin("final", "fitting to training and validation images")
     context.expect(context.forecast.finish_seconds(chosen.config))
     chosen, fitted = fit_within_budget(context, chosen, finalists)
     context.begin("test", "the saved model, once, on the test split")
     return deliver(context, chosen, fitted), {**fitted, "multiply_adds": chosen.multiply_adds}
+
+
+def _finalists(context: Context, candidates: Results, affordable: int) -> list[Finalist]:
+    """The best candidates, confirmed; without the time for a second look the first one decides."""
+    if affordable > 1 or (affordable == 1 and len(candidates) == 1):
+        context.begin("confirm", f"{affordable} finalists on a fresh seed")
+        finalists = confirm(context, candidates[:affordable], context.space.stages[-1])
+    else:
+        finalists = as_finalists(candidates, context.request.metric)
+    if not finalists:
+        raise NoTrialError(f"No finalist could be fitted again; see the logs under {context.run.path}/trials.")
+    return finalists
 
 
 def _result(

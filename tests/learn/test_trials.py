@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from autotl.data.folds import make_repeated_folds
 from autotl.learn.jobs import run_job
 from autotl.learn.metrics import scores
 
@@ -42,6 +43,17 @@ def test_with_repeats_every_row_is_held_out_as_often_and_the_fits_of_a_row_diffe
     single, once, _, _ = run(config)  # its folds are the first partition; the temperature is its own
     together, apart = (logits_of(first, result["temperature"]), logits_of(once, single["temperature"]))
     np.testing.assert_allclose(together, apart, atol=1e-3 * np.abs(apart).max())
+
+
+def test_of_a_trained_trial_the_first_folds_may_be_all_that_are_fitted(problem, run):
+    result, probabilities, rows, labels = run(MLP, fold_seed=5, fitted_folds=1)
+    task = problem.task()
+    (folds,) = make_repeated_folds(task.labels, task.groups, 3, 1, 5)
+    np.testing.assert_array_equal(rows, np.sort(folds[0]))
+    assert result["scores"] == scores(probabilities, labels)
+    _, whole, all_rows, _ = run(MLP, fold_seed=5)
+    np.testing.assert_array_equal(all_rows, task.everything)
+    np.testing.assert_array_equal(whole[rows].argmax(axis=1), probabilities.argmax(axis=1))  # but for the temperature
 
 
 def logits_of(probabilities, temperature):

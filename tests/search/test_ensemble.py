@@ -1,7 +1,5 @@
 """An ensemble of backbones, from trials of the worker's own code in this process."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,8 +7,8 @@ from autotl.backbones.registry import list_backbones
 from autotl.data.store import Cache
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
-from autotl.search.ensemble import with_ensemble
-from autotl.search.finalists import as_finalists, confirm, pick_finalists
+from autotl.search.ensemble import enough_folds, frozen_ensemble, tuned_ensemble
+from autotl.search.finalists import as_finalists, pick_finalists
 from autotl.search.stages import StageRun
 from autotl.search.storage import open_storage
 from autotl.search.study import open_study
@@ -52,13 +50,13 @@ def test_one_that_may_be_as_good_is_not(screened):
     context, results = screened
     best = as_finalists(results, "log_loss")[0]
     perfect = best.__class__(best.config, 1, np.zeros(len(best.rows)), best.rows, best.scores, 1.0, 1)
-    assert with_ensemble(context, results, perfect) is perfect
+    assert frozen_ensemble(context, results, perfect) is perfect
 
 
 def test_a_single_backbone_makes_no_ensemble(screened, told):
     context, results = screened
     (chosen,) = as_finalists(results[:1], "log_loss")
-    assert with_ensemble(context, results[:1], chosen) is chosen
+    assert frozen_ensemble(context, results[:1], chosen) is chosen
     assert "needs two backbones" in told[-1]["message"]
 
 
@@ -80,34 +78,59 @@ head_rate = { choice = [1e-3] }
 """
 
 
-@pytest.mark.skipif(not {*LITES} <= {each.name for each in list_backbones()}, reason="needs pretrained networks")
-def test_other_backbones_are_trained_as_the_chosen_one_was_and_scored_on_the_same_images(
-    make_context, make_space, features
-):
+@pytest.fixture
+def tuned(make_context, make_space, features):
+    """A search after its fine-tunes of two backbones, and the results."""
     context = make_context(make_space(TUNED), cache=features, seed=3, ensemble=True)
     stage = context.space.stages[0]
     study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
-    results = StageRun(context, stage, study, list(context.backbones), {}, 2).run()
-    chosen = confirm(context, pick_finalists(results, "log_loss", 1), stage)[0]
-    _forget(Path(chosen.folder))
-    found = with_ensemble(context, results, chosen)
-    (other,) = {*LITES} - {chosen.config["backbone"]}
-    last = [path for path in _fits(context) if _config(path)["backbone"] == other][-1]
-    expected = {**chosen.config, "backbone": other, "penalty": "best"}
-    assert {name: _config(last)[name] for name in expected} == expected
-    with np.load(last / SCORED) as one, np.load(Path(chosen.folder, "validation.npz")) as confirmed:
-        np.testing.assert_array_equal(one["rows"], confirmed["rows"])
+    return context, StageRun(context, stage, study, list(context.backbones), {}, 2).run()
+
+
+needs_lites = pytest.mark.skipif(
+    not {*LITES} <= {each.name for each in list_backbones()}, reason="needs pretrained networks"
+)
+
+
+@needs_lites
+def test_other_backbones_are_trained_as_the_given_one_was_and_scored_on_the_same_images(tuned):
+    context, results = tuned
+    before = _fits(context)
+    best = pick_finalists(results, "log_loss", 2)[1]  # the worse one: the other helps it
+    found = tuned_ensemble(context, best, results)
+    same, other, stack = [path for path in _fits(context) if path not in before]
+    (name,) = {*LITES} - {best["config"]["backbone"]}
+    assert _config(same).items() >= best["config"].items()
+    assert _config(other).items() >= {**best["config"], "backbone": name, "penalty": "best"}.items()
+    rows = [_scored(path)["rows"] for path in (same, other, stack)]
+    np.testing.assert_array_equal(rows, [np.arange(len(context.manifest.rows("train", "val")))] * 3)
     (verdict,) = [event for event in read_events(context.run) if event["kind"] == "ensemble"]
     assert [member["recipe"] for member in verdict["members"]] == ["finetune", "finetune"]
-    assert [member["config"] for member in found.members] == (verdict["members"] if verdict["chance"] >= 0.95 else [])
+    if verdict["chance"] >= 0.95:
+        assert [member["config"] for member in found.members] == verdict["members"]
+    else:
+        assert found is None
 
 
-def _forget(folder):
-    """Make a fit one that knows nothing, so that any other helps it."""
-    with np.load(folder / "validation.npz") as saved:
-        arrays = dict(saved)
-    even = np.full_like(arrays["probabilities"], 1.0 / arrays["probabilities"].shape[1])
-    np.savez(folder / "validation.npz", **{**arrays, "probabilities": even})
+@needs_lites
+def test_a_frozen_model_waits_for_the_frozen_ensemble(tuned):
+    context, results = tuned
+    before = _fits(context)
+    best = pick_finalists(results, "log_loss", 1)[0]
+    assert tuned_ensemble(context, {**best, "config": {**best["config"], "recipe": "probe"}}, results) is None
+    assert _fits(context) == before
+
+
+@pytest.mark.parametrize(
+    ("folds", "images", "fitted"), [(3, 946, 1), (3, 900, 1), (3, 899, 2), (5, 946, 2), (3, 40, 3), (2, 10**6, 1)]
+)
+def test_no_more_folds_are_fitted_than_hold_out_enough_images(folds, images, fitted):
+    assert enough_folds(folds, images) == fitted
+
+
+def _scored(folder):
+    with np.load(folder / SCORED, allow_pickle=False) as saved:
+        return dict(saved)
 
 
 def _config(folder):
