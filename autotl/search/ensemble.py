@@ -1,7 +1,7 @@
 """`--ensemble`: several backbones with their heads as one model, kept only where the images say that it pays."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +48,7 @@ def tuned_ensemble(context: Context, best: Mapping[str, Any], results: Sequence[
         "images": None,
     }
     ranked = pick_finalists(results, context.request.metric, len(results))
-    others = _others(context, ranked, best["config"])
+    others = alike_of_others(context, _names(ranked), best["config"])
     if not others:
         context.tell("note", message=ALONE)
         return None
@@ -105,16 +105,20 @@ def _frozen_members(context: Context, results: Sequence[dict[str, Any]]) -> list
     if not ranked:
         return []
     best, stage = ranked[0], _stage_of(context, ranked[0])
-    others = _others(context, ranked, best["config"])
+    others = alike_of_others(context, _names(ranked), best["config"])
     return [best, *(member for config in others for member in _trial(context, stage, config))]
 
 
-def _others(context: Context, ranked: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A configuration for the next best backbones that take images of its size."""
-    size, names = config["image_size"], dict.fromkeys(result["config"]["backbone"] for result in ranked)
-    others = [name for name in names if name != config["backbone"]][: MEMBERS - 1]
+def alike_of_others(context: Context, names: Iterable[str], config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A configuration for further backbones that take images of its size, in the order of their names."""
+    size, distinct = config["image_size"], dict.fromkeys(names)
+    others = [name for name in distinct if name != config["backbone"]][: MEMBERS - 1]
     able = [name for name in others if context.backbones[name].nearest_size(size) == size]
     return [{**config, "backbone": name, "penalty": "best"} for name in able]
+
+
+def _names(ranked: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [result["config"]["backbone"] for result in ranked]
 
 
 def _is_frozen(result: Mapping[str, Any]) -> bool:

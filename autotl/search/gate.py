@@ -13,9 +13,16 @@ import numpy as np
 
 from autotl.search.bootstrap import resampled_means
 from autotl.search.finalists import Finalist
+from autotl.space.schema import Stage
 
 WORTHWHILE = 0.01  # nats of log-loss: a smaller gain is none
+GOOD_ODDS = 0.5
 LEAST_CHANCE = 0.025  # the probability of a worthwhile gain below which it surely cannot pay
+
+
+def asks_for_good_odds(stage: Stage) -> bool:
+    """Whether a stage goes on only where its default is more likely better than not."""
+    return stage.gate is not True and stage.gate >= GOOD_ODDS
 
 
 class Verdict(NamedTuple):

@@ -13,7 +13,7 @@ from autotl.search.ensemble import frozen_ensemble, is_tuned, tuned_ensemble
 from autotl.search.expectation import expected_seconds
 from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, pick_finalists
 from autotl.search.finish import deliver, delivered_before
-from autotl.search.gate import LEAST_CHANCE, judge
+from autotl.search.gate import LEAST_CHANCE, asks_for_good_odds, judge
 from autotl.search.holding import fit_within_budget
 from autotl.search.plan import allowed_backbones
 from autotl.search.request import METRICS
@@ -141,7 +141,7 @@ def _gate(context: Context, stage: Stage, before: Results) -> Gate:
 
 def _rival(context: Context, stage: Stage, before: Results) -> dict[str, Any] | None:
     """What the default of a stage that asks for good odds must beat from its first fold on."""
-    if stage.gate is True or stage.gate < 0.5:
+    if not asks_for_good_odds(stage):
         return None
     return next(iter(pick_finalists(_on_most_images(before), context.request.metric, 1)), None)
 

@@ -14,6 +14,7 @@ from optuna.trial import Trial, TrialState
 
 from autotl.errors import AutotlError, PluginError
 from autotl.execution.protocol import Failed, Job
+from autotl.search.budget import finish_seconds
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
@@ -202,7 +203,7 @@ class StageRun:
         return self.records.of(config)
 
     def _stop_at(self, config: Mapping[str, Any], *, has_begun: bool) -> float | None:
-        """When a trial must end, by the clock. One that would take longer ends the stage, if there is an answer.
+        """When a trial must end, by the clock. Too late for it, or for its own last fit, a stage with an answer ends.
 
         Args:
             has_begun: an earlier driver began it; who knows how little is left of it.
@@ -220,7 +221,8 @@ class StageRun:
         if self.stage.prune and self.records.best is not None:
             seconds *= PRUNED_SHARE  # most end early, and none goes on for long after the deadline
         has_answer = bool(self.inherited) or self.records.best is not None
-        if has_answer and not has_begun and context.elapsed() + seconds > deadline:
+        left = min(deadline, (context.request.budget or deadline) - finish_seconds(context, config))
+        if has_answer and not has_begun and context.elapsed() + seconds > left:
             self.ended = LATE
         return context.clock_time(deadline)
 

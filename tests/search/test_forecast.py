@@ -3,7 +3,7 @@
 import pytest
 
 from autotl.search.expectation import expected_seconds
-from autotl.search.forecast import TRAIN_STEP, Drawer, Forecast, Speed
+from autotl.search.forecast import TAIL_STEP, TRAIN_STEP, Drawer, Forecast, Speed
 
 IMAGES, TEST_IMAGES = 1000, 500
 SPEED = Speed(seconds_per_image=0.01, image_size=100, tail_shares=(0.9, 0.5, 0.2, 0.0))
@@ -36,11 +36,12 @@ def test_a_probe_pays_for_each_view_once(forecast):
     assert forecast.trial_seconds(config(image_size=200), "cross_validation") > 40.0
 
 
-def test_fine_tuning_costs_three_forward_steps_of_its_tail(forecast):
+def test_fine_tuning_costs_two_forward_steps_of_its_tail_and_three_of_a_whole_network(forecast):
     forecast.pay(config(recipe="finetune", freeze_depth=0.75))
     short = forecast.trial_seconds(config(recipe="finetune", freeze_depth=0.75, epochs=10), "holdout")
     long = forecast.trial_seconds(config(recipe="finetune", freeze_depth=0.75, epochs=20), "holdout")
-    assert long - short == pytest.approx(10 * 0.8 * IMAGES * TRAIN_STEP * 0.2 * 0.01)
+    assert long - short == pytest.approx(10 * 0.8 * IMAGES * TAIL_STEP * 0.2 * 0.01)
+    assert SPEED.step(100, freeze_depth=0.0) == pytest.approx(TRAIN_STEP * 0.01)
     folds = forecast.trial_seconds(config(recipe="finetune", freeze_depth=0.75, epochs=10), "cross_validation", 5)
     assert folds == pytest.approx(5 * short, rel=0.2)
 
@@ -89,5 +90,60 @@ epochs = { choice = [10] }
     expected = expected_seconds(context, {"probe": 4, "finetune": 2})
     assert list(expected) == ["probe", "finetune", "confirm", "finish"]
     assert 10 <= expected["probe"] <= 30
-    assert 2 * 48 <= expected["finetune"] <= 2 * 48 + 30
+    assert 2 * 32 <= expected["finetune"] <= 2 * 32 + 30
     assert context.forecast.paid == set()
+
+
+STAGED = """
+[[stage]]
+name = "finetune"
+recipe = "finetune"
+trials = 4
+evaluation = "cross_validation"
+folds = 2
+[stage.parameters]
+backbone = { choice = ["vgg16", "mobilenet-v2"] }
+weights = { choice = ["random"] }
+image_size = { choice = [32] }
+freeze_depth = { choice = [0.8] }
+epochs = { choice = [10] }
+"""
+DEEPER = """
+[[stage]]
+name = "deeper"
+recipe = "finetune"
+trials = 4
+gate = 0.5
+evaluation = "cross_validation"
+folds = 2
+keep_backbones = 1
+[stage.parameters]
+freeze_depth = { choice = [0.4] }
+[[stage.first]]
+freeze_depth = 0.4
+"""
+
+
+def expected_of(context, trials):
+    speed = Speed(0.01, 32, (0.9, 0.7, 0.5, 0.2, 0.0))
+    context.forecast = Forecast({"vgg16": speed, "mobilenet-v2": speed}, IMAGES, TEST_IMAGES)
+    return expected_seconds(context, trials)
+
+
+def test_a_stage_that_asks_for_good_odds_is_expected_to_end_with_its_first_trial(make_context, make_space):
+    alone = expected_of(make_context(make_space(STAGED)), {"finetune": 4})
+    deeper = expected_of(make_context(make_space(STAGED + DEEPER)), {"finetune": 4, "deeper": 4})
+    assert {name: deeper[name] for name in alone} == alone
+    easier = make_space(STAGED + DEEPER.replace("gate = 0.5", "gate = 0.4"))
+    open_to_all = expected_of(make_context(easier), {"finetune": 4, "deeper": 4})
+    assert open_to_all["deeper"] > 3 * deeper["deeper"]
+    assert open_to_all["finish"] > deeper["finish"]
+
+
+def test_an_ensemble_is_expected_to_fit_all_its_members_on_few_folds_and_at_the_end(make_context, make_space):
+    alone = expected_of(make_context(make_space(STAGED)), {"finetune": 4})
+    together = expected_of(make_context(make_space(STAGED), ensemble=True), {"finetune": 4})
+    assert together["finish"] == pytest.approx(2 * alone["finish"], rel=0.01)
+    assert together["confirm"] == pytest.approx(alone["confirm"] / 3, rel=0.25)  # 2 members, 1 of 2 folds; 3 finalists
+    under_budget = make_context(make_space(STAGED), ensemble=True, budget=1000.0)
+    assert expected_of(under_budget, {"finetune": 4})["finish"] == alone["finish"]

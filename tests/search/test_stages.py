@@ -16,6 +16,7 @@ from autotl.execution.inline import InlineExecutor
 from autotl.runs.events import read_events
 from autotl.runs.files import read_json
 from autotl.search.finalists import confirm, pick_finalists
+from autotl.search.forecast import Forecast, Speed
 from autotl.search.heads import resolve_heads
 from autotl.search.recipes import check_recipes
 from autotl.search.stages import StageRun
@@ -118,6 +119,17 @@ def test_what_a_stage_does_not_search_is_taken_from_the_best_before_it(stage_run
 def test_nothing_is_asked_for_after_the_deadline(context, stage_run):
     context.number = 4  # trials of stages before
     assert stage_run(deadline=0.0).run() == []
+
+
+def test_what_would_leave_no_time_for_its_own_last_fit_is_not_begun(make_context, make_space, features):
+    context = make_context(make_space(SPACE), cache=features, seed=3, budget=1000.0)
+    context.forecast = Forecast({"vgg16": Speed(10.0, 32, (0.5, 0.0))}, images=10, test_images=100)
+    context.number = 4  # trials of stages before
+    stage = context.space.stages[0]
+    study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
+    known = {"vgg16": {"backbone": "vgg16"}}
+    run = StageRun(context, stage, study, list(context.backbones), known, 3, lambda best: 990.0)
+    assert (run.run(), run.ended) == ([], "time")
 
 
 @pytest.mark.keras
