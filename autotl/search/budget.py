@@ -16,7 +16,9 @@ FINALISTS = 3
 
 
 def stage_trials(space: SearchSpace, total: int | None, backbones: Sequence[str] = ()) -> dict[str, int]:
-    """Trials of each stage: the space's own numbers, or a given total in their proportion, at least one each.
+    """Trials of each stage: the space's own numbers, or a given total in their proportion.
+
+    Of a total every stage has at least one; of one that is too small for that, the first stages have one each.
 
     A stage's own number is at least that of its portfolio, which is tried once for every backbone that competes.
     """
@@ -26,7 +28,7 @@ def stage_trials(space: SearchSpace, total: int | None, backbones: Sequence[str]
     }
     if total is None:
         return own
-    shares = dict.fromkeys(own, 1)
+    shares = {name: int(place < total) for place, name in enumerate(own)}
     wanted = {name: count * total / sum(own.values()) for name, count in own.items()}
     for _ in range(total - len(own)):
         # one more for whoever lacks most of its share, the later stage where that is equal

@@ -36,7 +36,7 @@ def expected_seconds(context: Context, trials: Mapping[str, int]) -> dict[str, f
         evaluation, share = context.evaluation(stage), PRUNED_SHARE if stage.prune else 1.0
         images = context.passed_images(stage)
         expected[stage.name] = stage_seconds(forecast, stage, evaluation, configs, share, images) / slots
-        if not stays_shut:
+        if configs and not stays_shut:
             inherited = {config["backbone"]: config for config in reversed(configs)}
             last = configs
     members = _members(context, last)

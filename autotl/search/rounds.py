@@ -74,6 +74,8 @@ def _run_stages(context: Context) -> Results:
     runs: list[StageRun] = []
     is_shut = False
     for index, stage in enumerate(stages):
+        if not planned[stage.name]:
+            continue
         if is_shut and stage.gate:  # what trains more than that which did not pay does not pay either
             continue
         handed = _handed_on(stage, inherited)
@@ -225,7 +227,8 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
 def _finalists(context: Context, candidates: Results, affordable: int) -> list[Finalist]:
     """The best candidates, confirmed; without the time for a second look the first one decides."""
     if affordable > 1 or (affordable == 1 and len(candidates) == 1):
-        context.begin("confirm", f"{affordable} finalists on a fresh seed")
+        several = "" if affordable == 1 else "s"
+        context.begin("confirm", f"{affordable} finalist{several} on a fresh seed")
         finalists = confirm(context, candidates[:affordable], context.space.stages[-1])
     else:
         finalists = as_finalists(candidates, context.request.metric)

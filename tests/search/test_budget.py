@@ -30,11 +30,12 @@ def test_without_a_total_every_stage_has_its_own_number(counts):
 
 @given(STAGES, st.integers(1, 200))
 @example([100, 1, 1, 1, 1], 5)
-def test_a_total_is_kept_where_every_stage_can_have_a_trial(counts, total):
+@example([3, 10, 8, 4], 2)
+def test_a_total_is_kept_and_no_stage_has_a_trial_before_those_in_front_of_it(counts, total):
     shares = stage_trials(space_of(counts), total)
     assert list(shares) == [f"s{index}" for index in range(len(counts))]
-    assert min(shares.values()) >= 1
-    assert sum(shares.values()) == max(total, len(counts))
+    assert sum(shares.values()) == total
+    assert [share >= 1 for share in shares.values()] == [place < total for place in range(len(counts))]
 
 
 def test_a_total_is_divided_in_the_proportion_of_the_space():

@@ -72,6 +72,14 @@ def test_the_best_backbone_goes_on_with_the_settings_that_it_had(context):
 
 
 @pytest.mark.keras
+def test_fewer_trials_than_stages_are_no_more_than_were_asked_for(make_context, make_space, features):
+    context = make_context(make_space(SPACE), cache=features, seed=3, trials=1)
+    result = run_rounds(context)
+    assert result["trials"] == {"complete": 1, "pruned": 0, "failed": 0}
+    assert [phase["phase"] for phase in of_kind(context, "phase")] == ["screen", "confirm", "final", "test"]
+
+
+@pytest.mark.keras
 def test_a_model_that_was_delivered_is_not_tested_again(context):
     first = run_rounds(context)
     submitted = len(of_kind(context, "submitted"))
