@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 
 from autotl.errors import AutotlError, PluginError
 from autotl.execution.protocol import Failed, Job
-from autotl.search.budget import finish_seconds
+from autotl.search.budget import affordable_epochs, latest_end, trial_seconds
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
@@ -162,7 +162,7 @@ class StageRun:
         values = suggest(self.stage, trial, self.backbones, self.heads)
         backbone = str(values.get("backbone", self.backbones[0]))
         config = concrete_config(self.stage, values, context.backbones, self.inherited.get(backbone, {}))
-        config = known_values(self.study, trial, config)
+        config = self._in_time(trial, known_values(self.study, trial, config))
         if (known := self._tried(config)) is not None:
             if known["state"] == "running" and is_undeclared(self.study, config):
                 self.left.appendleft((trial, step))  # they will differ in what the other one's worker is yet to ask for
@@ -205,26 +205,27 @@ class StageRun:
     def _stop_at(self, config: Mapping[str, Any], *, has_begun: bool) -> float | None:
         """When a trial must end, by the clock. Too late for it, or for its own last fit, a stage with an answer ends.
 
-        Args:
-            has_begun: an earlier driver began it; who knows how little is left of it.
+        It does not where an earlier driver has begun the trial: who knows how little is left of it.
         """
         deadline, context = self.deadline(self.records.best), self.context
         if deadline is None:
             return None
-        seconds = context.forecast.trial_seconds(
-            config,
-            context.evaluation(self.stage),
-            self.stage.folds,
-            self.stage.repeats,
-            context.passed_images(self.stage),
-        )
+        seconds = trial_seconds(context, self.stage, config)
         if self.stage.prune and self.records.best is not None:
             seconds *= PRUNED_SHARE  # most end early, and none goes on for long after the deadline
         has_answer = bool(self.inherited) or self.records.best is not None
-        left = min(deadline, (context.request.budget or deadline) - finish_seconds(context, config))
-        if has_answer and not has_begun and context.elapsed() + seconds > left:
+        if has_answer and not has_begun and context.elapsed() + seconds > latest_end(context, config, deadline):
             self.ended = LATE
         return context.clock_time(deadline)
+
+    def _in_time(self, trial: Trial, config: dict[str, Any]) -> dict[str, Any]:
+        """The first fine-tune has fewer epochs where a budget leaves no time for all: a short one beats none."""
+        epochs, deadline = trial.user_attrs.get("epochs"), self.deadline(self.records.best)
+        is_first = bool(self.inherited) and not (len(self.records) or self.asked or self.rival)
+        if epochs is None and is_first and deadline is not None and config["recipe"] == "finetune":
+            epochs = affordable_epochs(self.context, self.stage, config, deadline)
+            trial.set_user_attr("epochs", epochs)  # a later driver goes on with them
+        return config if epochs is None else {**config, "epochs": epochs}
 
     def _on_report(self, job: Job, step: int, value: float) -> bool:
         asked = self.asked[job.id]

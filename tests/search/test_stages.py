@@ -38,6 +38,20 @@ penalty = { log = [1e-5, 1e-3] }
 [[stage.first]]
 penalty = 1e-4
 """
+TUNED = """
+[[stage]]
+name = "finetune"
+recipe = "finetune"
+trials = 2
+evaluation = "cross_validation"
+folds = 2
+[stage.parameters]
+backbone = { choice = ["vgg16"] }
+weights = { choice = ["random"] }
+image_size = { choice = [32] }
+freeze_depth = { choice = [0.8] }
+epochs = { choice = [40, 50] }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +144,20 @@ def test_what_would_leave_no_time_for_its_own_last_fit_is_not_begun(make_context
     known = {"vgg16": {"backbone": "vgg16"}}
     run = StageRun(context, stage, study, list(context.backbones), known, 3, lambda best: 990.0)
     assert (run.run(), run.ended) == ([], "time")
+
+
+@pytest.mark.keras
+def test_a_first_fine_tune_that_a_budget_is_too_short_for_has_fewer_epochs(make_context, make_space, features):
+    context = make_context(make_space(TUNED), cache=features, seed=3, budget=1000.0)
+    images = len(context.manifest.rows("train", "val"))
+    context.forecast = Forecast({"vgg16": Speed(1.0, 32, (0.8, 0.6, 0.4, 0.2, 0.0))}, images, test_images=10)
+    stage = context.space.stages[0]
+    study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
+    known = {"vgg16": {"backbone": "vgg16", "penalty": 1.0}}
+    run = StageRun(context, stage, study, list(context.backbones), known, 2, lambda best: 950.0)
+    (result,) = run.run()
+    assert 3 <= result["config"]["epochs"] < 40
+    assert (result["state"], run.ended) == ("complete", "time")  # the second one would have all its epochs
 
 
 @pytest.mark.keras
