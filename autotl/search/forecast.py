@@ -1,4 +1,4 @@
-"""How long things will take: from three timed batches of each network, before anything else has run.
+"""How long things will take: from three timed batches of each network, and then from the passes of trials.
 
 A forward pass costs its images times what one was timed at, with the square of the image size. A training step costs
 two forward steps of a tail, by its share of the multiplications: three by the work, but later layers do more of that in
@@ -9,7 +9,7 @@ costs three of a whole network. That is enough for the time of arrival to be rig
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotl.space.schema import Stage
@@ -20,6 +20,7 @@ HEAD_SECONDS = 4e-4  # of solving a fold with a thousand features, for each of i
 SETUP_SECONDS = 3.0  # of building and tracing what trains
 FINISH_SECONDS = 4.0  # of saving, loading and checking a model
 NOVELTY_IMAGES, HELD_OUT_IMAGES = 2000, 500  # most that are looked at for what is unusual (autotl.deliver.ood)
+ENOUGH_IMAGES = 100  # whose passes tell a speed better than the check does
 VIEWS = {"none": 1, "flip": 2, "light": 4, "strong": 8}
 FRESH = ("light", "strong")  # drawn anew in the last fit, so that the frozen layers run again
 PRUNED_SHARE = 0.5  # of a stage's training is left when losers are stopped early
@@ -98,6 +99,15 @@ class Forecast:
         self.paid |= set(_passes(config, images, "pooled", 1.0))
         if config["recipe"] == "finetune":
             self.paid |= set(_passes(config, images, "cut", config.get("freeze_depth", 1.0)))
+
+    def learn(self, config: Mapping[str, Any], ledger: Mapping[str, Any]) -> None:
+        """Correct a backbone's speed by the passes of a frozen trial: a few images tell it roughly."""
+        done = ledger["counts"].get("multiply_adds_forwarded", 0)
+        speed = self.speeds.get(config["backbone"])
+        if speed is None or config["recipe"] != "probe" or done < ENOUGH_IMAGES * speed.multiply_adds:
+            return
+        measured = ledger["seconds"].get("forward", 0.0) / done * speed.multiply_adds
+        self.speeds = {**self.speeds, config["backbone"]: replace(speed, seconds_per_image=measured)}
 
     def test_seconds(self, config: Mapping[str, Any]) -> float:
         """Saving a model, loading it anew, checking it and testing it."""

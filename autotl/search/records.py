@@ -103,6 +103,7 @@ def account(context: Context, stage: Stage, record: Mapping[str, Any]) -> None:
     if "ledger" in record:
         context.costs.add_job(record["ledger"], record["seconds"], stage.name)
         context.forecast.pay(record["asked"], context.passed_images(stage))
+        context.forecast.learn(record["asked"], record["ledger"])
     else:
         context.costs.add({"failed": record["seconds"]})
         context.costs.busy_seconds += record["seconds"]

@@ -1,5 +1,7 @@
 """How long things will take, from the seconds of an image."""
 
+from dataclasses import replace
+
 import pytest
 
 from autotl.search.expectation import expected_seconds
@@ -52,6 +54,21 @@ def test_the_end_runs_the_frozen_layers_again_where_augmentation_is_fresh(foreca
     fresh = forecast.finish_seconds({**tuned, "augmentation": "light"})
     assert fresh - cached == pytest.approx(10 * IMAGES * 0.8 * 0.01)
     assert forecast.finish_seconds(config()) < cached
+
+
+def ledger(seconds, passes):
+    return {"seconds": {"forward": seconds}, "counts": {"multiply_adds_forwarded": passes * 10**6}}
+
+
+def test_the_passes_of_frozen_trials_correct_what_a_few_images_told():
+    timed = Forecast({"net": replace(SPEED, multiply_adds=10**6)}, IMAGES, TEST_IMAGES)
+    timed.learn(config(), ledger(5.0, passes=99))  # too few
+    timed.learn(config(recipe="finetune"), ledger(5.0, passes=1000))  # other passes are among its
+    timed.learn({**config(), "backbone": "other"}, ledger(5.0, passes=1000))
+    assert timed.speeds["net"].seconds_per_image == 0.01
+    timed.learn(config(), ledger(5.0, passes=1000))
+    assert timed.speeds["net"].seconds_per_image == pytest.approx(0.005)
+    assert timed.speeds["net"].tail_shares == SPEED.tail_shares
 
 
 def test_of_a_network_that_was_not_timed_nothing_is_expected(forecast):
