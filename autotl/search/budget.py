@@ -11,7 +11,6 @@ from autotl.space.schema import SearchSpace, Stage
 FINISH_SHARE = 0.25  # of the budget is kept at most for confirming, the final fit and the test
 FROZEN_SHARE = 0.4  # of what is left goes at most to stages on frozen features, where others follow
 TRAINED_SHARE = 0.7  # of what is left goes at most to them and to all that train, but the last one
-LEAST_EPOCHS = 3  # of a first fine-tune that time is too short for: with fewer it would say little
 MARGIN = 1.15  # forecasts of the end are taken that much longer
 FINALISTS = 3
 
@@ -52,23 +51,6 @@ def latest_end(context: Context, config: Mapping[str, Any], deadline: float) -> 
     """When a trial must have ended that is to leave time for its own last fit, in seconds since the start."""
     budget = context.request.budget
     return deadline if budget is None else min(deadline, budget - finish_seconds(context, config))
-
-
-def affordable_epochs(context: Context, stage: Stage, config: Mapping[str, Any], deadline: float) -> int | None:
-    """The most epochs, up to its own, with which a fine-tune is done by the deadline and leaves time for its last fit.
-
-    Args:
-        deadline: of the stage, in seconds since the start.
-
-    Returns:
-        None where `LEAST_EPOCHS` are too many already.
-    """
-    for epochs in range(int(config["epochs"]), LEAST_EPOCHS - 1, -1):
-        shorter = {**config, "epochs": epochs}
-        ends = context.elapsed() + trial_seconds(context, stage, shorter)
-        if ends <= latest_end(context, shorter, deadline):
-            return epochs
-    return None
 
 
 def stage_deadline(context: Context, index: int, best: Mapping[str, Any] | None) -> float | None:

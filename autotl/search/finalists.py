@@ -53,6 +53,12 @@ def pick_finalists(results: Sequence[dict[str, Any]], metric: str, count: int = 
     return unique[:count]
 
 
+def on_most_images(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that were scored on all images, where there are any: scores on a sample are for ranking backbones."""
+    whole = [result for result in results if result.get("images") is None and result["state"] == "complete"]
+    return [result for result in results if result.get("images") is None] if whole else results
+
+
 def contenders(candidates: Sequence[dict[str, Any]], metric: str, seed: int) -> list[dict[str, Any]]:
     """The candidates that may be as good as the best of them, or cannot be compared image by image, in their order."""
     if metric != "log_loss":

@@ -104,7 +104,7 @@ class Forecast:
         """Correct a backbone's speed by the passes of a frozen trial: a few images tell it roughly."""
         done = ledger["counts"].get("multiply_adds_forwarded", 0)
         speed = self.speeds.get(config["backbone"])
-        if speed is None or config["recipe"] != "probe" or done < ENOUGH_IMAGES * speed.multiply_adds:
+        if speed is None or config["recipe"] != "probe" or done <= ENOUGH_IMAGES * speed.multiply_adds:
             return
         measured = ledger["seconds"].get("forward", 0.0) / done * speed.multiply_adds
         self.speeds = {**self.speeds, config["backbone"]: replace(speed, seconds_per_image=measured)}

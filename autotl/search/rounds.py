@@ -4,19 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotl.errors import NoTrialError
-from autotl.runs.directory import Run
 from autotl.runs.files import write_json
-from autotl.search.bounds import summarise
 from autotl.search.budget import affordable_finalists, stage_deadline, stage_trials
 from autotl.search.context import Context
 from autotl.search.ensemble import frozen_ensemble, is_tuned, tuned_ensemble
 from autotl.search.expectation import expected_seconds
-from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, pick_finalists
+from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, on_most_images, pick_finalists
 from autotl.search.finish import deliver, delivered_before
 from autotl.search.gate import LEAST_CHANCE, asks_for_good_odds, judge
 from autotl.search.holding import fit_within_budget
 from autotl.search.plan import allowed_backbones
-from autotl.search.request import METRICS
+from autotl.search.result import nothing_completed, result_of_search
 from autotl.search.screening import rank_backbones
 from autotl.search.soup import with_soup
 from autotl.search.stages import SHUT, Deadline, Gate, StageRun
@@ -47,9 +45,9 @@ def run_rounds(context: Context) -> dict[str, Any]:
     if description is None:
         candidates = _candidates(context, results)
         if not candidates:
-            raise NoTrialError(_nothing_completed(results, context.run))
+            raise NoTrialError(nothing_completed(results, context.run))
         description, fitted = _deliver_best(context, candidates, results)
-    result = _result(context, description, results, fitted)
+    result = result_of_search(context, description, results, fitted)
     write_json(context.run.result_path, result)
     context.log("result", result=result)
     return result
@@ -66,22 +64,19 @@ def _run_stages(context: Context) -> Results:
     known = context.past.expected
     context.expected = round(total + context.elapsed(), 1) if known is None else known
     context.log("plan", trials=planned, seconds=expected, expected=context.expected)
-    context.tell(
-        "plan", trials=sum(trials.values()), seconds=total if request.budget is None else min(total, request.budget)
-    )
+    context.tell("plan", trials=sum(trials.values()), seconds=min(total, request.budget or total))
     results: Results = []
     inherited: dict[str, dict[str, Any]] = {}
     runs: list[StageRun] = []
     is_shut = False
     for index, stage in enumerate(stages):
-        if not planned[stage.name]:
+        # what trains more than that which did not pay does not pay either
+        if not planned[stage.name] or (is_shut and stage.gate):
             continue
-        if is_shut and stage.gate:  # what trains more than that which did not pay does not pay either
-            continue
+        expected = expected_seconds(context, trials)  # anew: by now more is known of the networks' speed
         handed = _handed_on(stage, inherited)
         epochs = min((values["epochs"] for values in handed.values() if "epochs" in values), default=EPOCHS)
         study = open_study(storage, stage, request.metric, context.seed_for(f"stage {stage.name}"), epochs)
-        later = sum(list(expected.values())[index + 1 :])
         run = StageRun(
             context,
             stage,
@@ -94,29 +89,35 @@ def _run_stages(context: Context) -> Results:
             _rival(context, stage, results),
             context.heads,
             expected_seconds=expected[stage.name],
-            later_seconds=later,
+            later_seconds=sum(list(expected.values())[index + 1 :]),
+            shortens=index == len(stages) - 1,
         )
         done = run.run()
         is_shut = run.ended == SHUT
-        results = results + ([{**result, "refused": True} for result in done] if is_shut else done)
+        results = results + _as_refused(done, is_shut)
         inherited |= _best_settings(done, request.metric)
         runs.append(run)
     return results if request.budget is None else _spend_the_rest(context, runs, results)
+
+
+def _as_refused(results: Results, is_shut: bool) -> Results:
+    return [{**result, "refused": True} for result in results] if is_shut else results
 
 
 def _spend_the_rest(context: Context, runs: Sequence[StageRun], results: Results) -> Results:
     """Time that was kept for later stages, and that these could make nothing of, goes back to those before them."""
     for run in reversed(runs[:-1]):
         if run.stage.images is None and run.is_unfinished():
-            run.deadline = _deadline(context, len(context.space.stages) - 1, results)
+            run.deadline, run.shortens = _deadline(context, len(context.space.stages) - 1, results), True
             before = {result["number"] for result in results}
-            results = results + [result for result in run.go_on() if result["number"] not in before]
+            more = [result for result in run.go_on() if result["number"] not in before]
+            results = results + _as_refused(more, run.ended == SHUT)
     return results
 
 
 def _deadline(context: Context, index: int, before: Results) -> Deadline:
     """A stage's deadline by the best trial so far: its own, or that of the stages before."""
-    known = next(iter(pick_finalists(_on_most_images(before), context.request.metric, 1)), None)
+    known = next(iter(pick_finalists(on_most_images(before), context.request.metric, 1)), None)
     return lambda best: stage_deadline(context, index, known if best is None else best)
 
 
@@ -126,7 +127,7 @@ def _gate(context: Context, stage: Stage, before: Results) -> Gate:
 
     def decide(first: Sequence[Mapping[str, Any]]) -> bool:
         metric = context.request.metric
-        known, tuned = as_finalists(_on_most_images(before), metric)[:1], as_finalists(first, metric)[:1]
+        known, tuned = as_finalists(on_most_images(before), metric)[:1], as_finalists(first, metric)[:1]
         verdict = judge(known[0], tuned[0], context.seed_for("gate"), least) if known and tuned else None
         if verdict is None:
             if first and not tuned:
@@ -145,7 +146,7 @@ def _rival(context: Context, stage: Stage, before: Results) -> dict[str, Any] | 
     """What the default of a stage that asks for good odds must beat from its first fold on."""
     if not asks_for_good_odds(stage):
         return None
-    return next(iter(pick_finalists(_on_most_images(before), context.request.metric, 1)), None)
+    return next(iter(pick_finalists(on_most_images(before), context.request.metric, 1)), None)
 
 
 def _competing(stage: Stage, context: Context, results: Results) -> list[str]:
@@ -155,7 +156,7 @@ def _competing(stage: Stage, context: Context, results: Results) -> list[str]:
         return allowed
     published = {name: record.imagenet_top1 for name, record in context.backbones.items()}
     seed = context.seed_for("screening")
-    ranked = rank_backbones(_on_most_images(results), context.request.metric, published, seed)
+    ranked = rank_backbones(on_most_images(results), context.request.metric, published, seed)
     return [name for name in ranked if name in allowed][: stage.keep_backbones] or allowed[: stage.keep_backbones]
 
 
@@ -177,19 +178,13 @@ def _handed_on(stage: Stage, inherited: Mapping[str, dict[str, Any]]) -> dict[st
     }
 
 
-def _on_most_images(results: Results) -> Results:
-    """Those that were scored on all images, where there are any: scores on a sample are for ranking backbones."""
-    whole = [result for result in results if result.get("images") is None and result["state"] == "complete"]
-    return [result for result in results if result.get("images") is None] if whole else results
-
-
 def _candidates(context: Context, results: Results) -> Results:
     """Who goes into the final round: the best that were scored as the last stage scores, and the best of the others.
 
     What a gate refused is no candidate: it would be confirmed at the highest price of all.
     """
     metric, last = context.request.metric, context.space.stages[-1]
-    results = _on_most_images([result for result in results if not result.get("refused")] or results)
+    results = on_most_images([result for result in results if not result.get("refused")] or results)
     if not any(result["state"] == "complete" for result in results):  # time was up in the first trial
         cut_short = [result for result in results if result["state"] == "pruned" and result["score"] is not None]
         results = [{**result, "state": "complete"} for result in cut_short]
@@ -227,72 +222,10 @@ def _deliver_best(context: Context, candidates: Results, results: Results) -> tu
 def _finalists(context: Context, candidates: Results, affordable: int) -> list[Finalist]:
     """The best candidates, confirmed; without the time for a second look the first one decides."""
     if affordable > 1 or (affordable == 1 and len(candidates) == 1):
-        several = "" if affordable == 1 else "s"
-        context.begin("confirm", f"{affordable} finalist{several} on a fresh seed")
+        context.begin("confirm", f"{affordable} finalist{'s' * (affordable > 1)} on a fresh seed")
         finalists = confirm(context, candidates[:affordable], context.space.stages[-1])
     else:
         finalists = as_finalists(candidates, context.request.metric)
     if not finalists:
         raise NoTrialError(f"No finalist could be fitted again; see the logs under {context.run.path}/trials.")
     return finalists
-
-
-def _result(
-    context: Context, description: dict[str, Any], results: Results, fitted: Mapping[str, Any]
-) -> dict[str, Any]:
-    seconds = context.elapsed()
-    slot_seconds = len(context.dispatcher.executor.slots()) * seconds
-    states = [result["state"] for result in results]
-    details = ("confusion", "per_class", "confusions", "reliability")
-    measured = [each.to_json() for each in context.model_budget.measured.values()]
-    return {
-        "run": str(context.run.path),
-        "model": str(context.run.model_path),
-        "best": {**description["configuration"], "trial": description["trial"]},
-        **({"members": description["members"]} if "members" in description else {}),
-        "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
-        "validation": description["validation"],
-        "optimism": _optimism(results, description, context.request.metric),
-        "test": {name: value for name, value in description["test"].items() if name not in details},
-        "parity": description["parity"],
-        "latency": description["latency"],
-        **({"budgets": description["budgets"]} if "budgets" in description else {}),
-        **({"measured": measured} if measured else {}),
-        "seconds": round(seconds, 2),
-        "cost": context.costs.summary(slot_seconds),
-        "counts": context.costs.counts,
-        "work": summarise(
-            context.costs,
-            results,
-            fitted.get("ledger", {}).get("counts", {}),
-            images=len(context.manifest.rows("train", "val")),
-            multiply_adds=fitted.get("multiply_adds", 0),
-            slot_seconds=slot_seconds,
-        ),
-        "expected_seconds": context.expected,
-        "metric": context.request.metric,
-        "command": description["command"],
-    }
-
-
-def _optimism(results: Results, description: Mapping[str, Any], metric: str) -> dict[str, float]:
-    """By how much the best validation scores of the search flatter: they were the best of many, the test's was not.
-
-    Positive numbers are worse news, for losses too.
-    """
-    best = next(iter(pick_finalists(_on_most_images(results), metric, 1)), None)
-    if best is None:
-        return {}
-    test = description["test"]
-    return {
-        name: round((1 if METRICS[name] == "maximize" else -1) * (best["scores"][name] - test[name]), 4)
-        for name in METRICS
-        if name in best["scores"] and name in test
-    }
-
-
-def _nothing_completed(results: Results, run: Run) -> str:
-    errors = [result["error"]["message"] for result in results if result.get("error")]
-    if errors:
-        return f"No trial completed. The last error: {errors[-1]} The logs are under {run.path}/trials."
-    return "No trial completed within the budget. Give a longer --budget, a smaller --space, or fewer --backbone."

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial
 
 from autotl.errors import AutotlError, PluginError
 from autotl.execution.protocol import Failed, Job
-from autotl.search.budget import affordable_epochs, latest_end, trial_seconds
+from autotl.search.budget import latest_end, trial_seconds
 from autotl.search.context import Context
 from autotl.search.dispatch import Outcome
 from autotl.search.forecast import PRUNED_SHARE
@@ -22,6 +22,7 @@ from autotl.search.gate import falls_behind
 from autotl.search.hyperparameters import answer, is_undeclared, known_values
 from autotl.search.plan import concrete_config, portfolio
 from autotl.search.records import Asked, Records, account, log_record, make_record, repeated_error, tell_record
+from autotl.search.shortening import shortened
 from autotl.search.study import conclude, enqueue, finished, repeat, result_of, take_over, trailing_repeats
 from autotl.space.options import NO_HEADS, Heads, with_defaults
 from autotl.space.schema import Stage
@@ -54,6 +55,7 @@ class StageRun:
     heads: Heads = field(default_factory=lambda: NO_HEADS)  # the records of the heads that the stage chooses from
     expected_seconds: float = 0.0  # of this stage
     later_seconds: float = 0.0  # of what comes after it
+    shortens: bool = False  # its first fine-tune to the time that there is: no stage behind it waits for any
     left: deque[tuple[Trial, int]] = field(default_factory=deque)  # by a driver that died; with the last step reported
     asked: dict[str, Asked] = field(default_factory=dict)  # by the id of the job
     waiting: deque[Job] = field(default_factory=deque)  # to be sent
@@ -101,7 +103,7 @@ class StageRun:
 
     def _end(self) -> list[dict[str, Any]]:
         """The results; a gate that there was no trial left to ask for is asked now, for the stages behind it."""
-        if self.gate is not None and not self.context.finishes:
+        if self.gate is not None and len(self.records) and not self.context.finishes:
             self._pass_gate()
         done, why = self.results(), self.ended or ("finish" if self.context.finishes else "trials")
         self.context.log("stage_end", stage=self.stage.name, trials=len(done), why=why)
@@ -168,15 +170,14 @@ class StageRun:
                 self.left.appendleft((trial, step))  # they will differ in what the other one's worker is yet to ask for
                 return False
             repeat(self.study, trial, known)
-            context.log(
-                "over_budget" if "excess" in known else "repeated", stage=self.stage.name, number=known["number"]
-            )
+            why = "over_budget" if "excess" in known else "repeated"
+            context.log(why, stage=self.stage.name, number=known["number"])
             self.ended = EXHAUSTED if trailing_repeats(self.study) >= MOST_REPEATS else None
             return True
         number = trial.user_attrs.get("number")
         stop_at = self._stop_at(config, has_begun=number is not None)
         if self.ended is not None:
-            self.study.tell(trial, state=TrialState.FAIL)  # it never ran, and leaves no record
+            self.left.appendleft((trial, step))  # the first one if there is more time later
             context.log("left_out", stage=self.stage.name, why=self.ended)
             return True
         if number is None:
@@ -219,13 +220,13 @@ class StageRun:
         return context.clock_time(deadline)
 
     def _in_time(self, trial: Trial, config: dict[str, Any]) -> dict[str, Any]:
-        """The first fine-tune has fewer epochs where a budget leaves no time for all: a short one beats none."""
-        epochs, deadline = trial.user_attrs.get("epochs"), self.deadline(self.records.best)
+        """The first fine-tune is a short one where a budget has no time for all of it, and no other stage wants it."""
+        changes, deadline = trial.user_attrs.get("shortened"), self.deadline(self.records.best)
         is_first = bool(self.inherited) and not (len(self.records) or self.asked or self.rival)
-        if epochs is None and is_first and deadline is not None and config["recipe"] == "finetune":
-            epochs = affordable_epochs(self.context, self.stage, config, deadline)
-            trial.set_user_attr("epochs", epochs)  # a later driver goes on with them
-        return config if epochs is None else {**config, "epochs": epochs}
+        if changes is None and is_first and self.shortens and deadline and config["recipe"] == "finetune":
+            changes = shortened(self.context, self.stage, config, deadline)
+            trial.set_user_attr("shortened", changes)  # a later driver goes on with them
+        return {**config, **(changes or {})}
 
     def _on_report(self, job: Job, step: int, value: float) -> bool:
         asked = self.asked[job.id]
@@ -241,10 +242,8 @@ class StageRun:
 
     def _verdict(self, asked: Asked, step: int, value: float) -> str | None:
         """Why a trial is to end after a step, if it is. The study judges the last step that it knows of."""
-        if self.context.finishes:
-            return "finish"
-        if self._is_late():
-            return LATE
+        if self.context.finishes or self._is_late():
+            return "finish" if self.context.finishes else LATE
         if self._is_beaten(asked, step, value):
             return "beaten"
         is_judged = self.stage.prune and step == asked.step

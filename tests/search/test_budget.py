@@ -8,7 +8,6 @@ from autotl.search.budget import (
     FINISH_SHARE,
     FROZEN_SHARE,
     TRAINED_SHARE,
-    affordable_epochs,
     affordable_finalists,
     stage_deadline,
     stage_trials,
@@ -138,14 +137,3 @@ def test_only_finalists_that_can_be_paid_for_are_fitted_again(timed):
 
 def test_without_a_budget_all_finalists_are_fitted_again(make_context):
     assert affordable_finalists(make_context(space_of([1])), [trial_of(9e9)] * 3) == 3
-
-
-@pytest.mark.parametrize(
-    ("elapsed", "deadline", "epochs"),
-    [(0, 1000, 12), (800, 1000, 11), (900, 1000, 3), (910, 1000, None), (0, 60, 4), (0, 30, None)],
-)
-def test_a_first_fine_tune_has_the_epochs_that_it_and_its_last_fit_have_time_for(timed, elapsed, deadline, epochs):
-    timed.started -= elapsed
-    stage = Stage(name="tune", recipe="finetune", trials=1, evaluation="cross_validation", folds=3)
-    config = trial_of(0.0, recipe="finetune", freeze_depth=0.67, epochs=12)["config"]
-    assert affordable_epochs(timed, stage, config, deadline) == epochs  # 21 + 8 s for each, and 35 + 4.6 at the end

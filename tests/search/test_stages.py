@@ -154,10 +154,24 @@ def test_a_first_fine_tune_that_a_budget_is_too_short_for_has_fewer_epochs(make_
     stage = context.space.stages[0]
     study = open_study(open_storage(context.run.study_path), stage, "log_loss", seed=0)
     known = {"vgg16": {"backbone": "vgg16", "penalty": 1.0}}
-    run = StageRun(context, stage, study, list(context.backbones), known, 2, lambda best: 950.0)
+    run = StageRun(context, stage, study, list(context.backbones), known, 2, lambda best: 950.0, shortens=True)
     (result,) = run.run()
     assert 3 <= result["config"]["epochs"] < 40
     assert (result["state"], run.ended) == ("complete", "time")  # the second one would have all its epochs
+
+
+@pytest.mark.keras
+def test_what_time_had_left_out_is_the_first_one_when_there_is_more(context, stage_run):
+    known = {"vgg16": {"backbone": "vgg16"}}
+    run = stage_run(trials=1, deadline=0.0, inherited=known)
+    context.number = 4  # trials of stages before
+    context.forecast = Forecast({"vgg16": Speed(1.0, 32, (0.5, 0.0))}, images=10, test_images=10)
+    clock = [0.0]
+    run.deadline = lambda best: clock[0] or context.elapsed() + 1.0
+    assert run.run() == []
+    clock[0] = 1000.0
+    (result,) = run.go_on()
+    assert result["config"]["penalty"] == 1e-4  # the portfolio's
 
 
 @pytest.mark.keras
