@@ -17,6 +17,7 @@ from autotl.space.schema import Stage
 TRAIN_STEP = 3.0  # in forward steps of a network that trains as a whole: once forward, twice backward
 TAIL_STEP = 2.0  # in forward steps of a tail, by multiplications
 HEAD_SECONDS = 4e-4  # of solving a fold with a thousand features, for each of its images
+EPOCHS = 12  # of a fit, where nothing says how many
 SETUP_SECONDS = 3.0  # of building and tracing what trains
 FINISH_SECONDS = 4.0  # of saving, loading and checking a model
 NOVELTY_IMAGES, HELD_OUT_IMAGES = 2000, 500  # most that are looked at for what is unusual (autotl.deliver.ood)
@@ -80,7 +81,7 @@ class Forecast:
         if speed is None:
             return 0.0
         size, depth = int(config["image_size"]), float(config.get("freeze_depth", 1.0))
-        epochs = int(config.get("epochs", 12))
+        epochs = int(config.get("epochs", EPOCHS))
         forward, tail = speed.forward(size), speed.tail_share(depth)
         fits = folds * repeats if evaluation == "cross_validation" else 1
         seen = self.images if images is None else images
@@ -127,7 +128,7 @@ class Forecast:
         size, depth = int(config["image_size"]), float(config.get("freeze_depth", 1.0))
         if config["recipe"] == "probe":
             return seconds + self.images * HEAD_SECONDS
-        steps = self.images * int(config.get("epochs", 12))
+        steps = self.images * int(config.get("epochs", EPOCHS))
         if config["recipe"] == "scratch":
             return seconds + steps * TRAIN_STEP * speed.forward(size)
         prefix = 1.0 - speed.tail_share(depth) if config.get("augmentation") in FRESH else 0.0

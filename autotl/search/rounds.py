@@ -11,6 +11,7 @@ from autotl.search.ensemble import frozen_ensemble, is_tuned, tuned_ensemble
 from autotl.search.expectation import expected_seconds
 from autotl.search.finalists import Finalist, as_finalists, choose, confirm, contenders, on_most_images, pick_finalists
 from autotl.search.finish import deliver, delivered_before
+from autotl.search.forecast import EPOCHS
 from autotl.search.gate import LEAST_CHANCE, asks_for_good_odds, judge
 from autotl.search.holding import fit_within_budget
 from autotl.search.plan import allowed_backbones
@@ -19,7 +20,7 @@ from autotl.search.screening import rank_backbones
 from autotl.search.soup import with_soup
 from autotl.search.stages import SHUT, Deadline, Gate, StageRun
 from autotl.search.storage import open_storage
-from autotl.search.study import EPOCHS, last_number, open_study
+from autotl.search.study import last_number, open_study
 from autotl.space.schema import Stage
 
 INHERITED = (

@@ -5,7 +5,7 @@ from typing import Any
 
 from autotl.search.budget import latest_end, trial_seconds
 from autotl.search.context import Context
-from autotl.search.forecast import FRESH
+from autotl.search.forecast import EPOCHS, FRESH
 from autotl.space.parameters import Choice
 from autotl.space.schema import Stage
 
@@ -31,7 +31,7 @@ def shortened(context: Context, stage: Stage, config: Mapping[str, Any], deadlin
     offered = stage.parameters.get("augmentation")
     if config.get("augmentation") in FRESH and isinstance(offered, Choice) and CACHED in offered.choice:
         changes["augmentation"] = CACHED
-    for epochs in range(int(config["epochs"]), LEAST_EPOCHS - 1, -1):
+    for epochs in range(int(config.get("epochs", EPOCHS)), LEAST_EPOCHS - 1, -1):
         changes["epochs"] = epochs
         if _is_in_time(context, stage, {**config, **changes}, deadline):
             return changes

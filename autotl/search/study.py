@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from autotl.search.forecast import EPOCHS
 from autotl.search.pruner import HalvingPruner
 from autotl.search.request import METRICS
 from autotl.search.sampler import make_sampler
@@ -14,7 +15,6 @@ from autotl.space.parameters import ends
 from autotl.space.schema import Stage
 
 FIRST_RUNG = 0.2  # of a trial's epochs, rounded up
-EPOCHS = 12  # of a trial, where nobody says
 INFEASIBLE = ("oom", "invalid")
 RESULT = "result"
 

@@ -38,6 +38,12 @@ def test_it_has_the_epochs_that_it_and_its_last_fit_have_time_for(timed, elapsed
     assert shortened(timed, stage_of(), CONFIG, deadline) == changes  # 21 + 8 s for each, and 35 + 4.6 at the end
 
 
+def test_what_does_not_say_how_many_epochs_it_has_can_be_shortened_too(timed):
+    timed.started -= 800
+    unsaid = {name: value for name, value in CONFIG.items() if name != "epochs"}
+    assert shortened(timed, stage_of(), unsaid, 1000) == {"epochs": 11}
+
+
 def test_where_time_is_short_fresh_views_give_way_to_cached_ones_if_the_stage_has_them(timed):
     stage = stage_of("flip", "light")
     assert shortened(timed, stage, LIGHT, 1000) == {}
