@@ -55,6 +55,7 @@ def tuned_ensemble(context: Context, best: Mapping[str, Any], results: Sequence[
     configs = [dict(best["config"]), *others]
     members = [member for config in configs for member in _trial(context, stage, config, **fresh)]
     if len(members) < 2 or members[0]["config"]["backbone"] != best["config"]["backbone"]:
+        context.tell("note", message=f"members of the ensemble failed; their logs are under {context.run.path}/trials")
         return None
     stack = _stack(context, members)
     (single,) = as_finalists(members[:1], context.request.metric)
@@ -78,7 +79,7 @@ def frozen_ensemble(context: Context, results: Sequence[dict[str, Any]], chosen:
         return chosen
     stack = _stack(context, members)
     rival = _comparable(chosen, members[0])
-    return stack if stack is not None and _is_kept(context, stack, rival) else chosen
+    return stack if _is_kept(context, stack, rival) and stack is not None else chosen
 
 
 def _is_kept(context: Context, stack: Finalist | None, single: Finalist) -> bool:

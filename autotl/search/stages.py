@@ -56,7 +56,9 @@ class StageRun:
     expected_seconds: float = 0.0  # of this stage
     later_seconds: float = 0.0  # of what comes after it
     shortens: bool = False  # its first fine-tune to the time that there is: no stage behind it waits for any
-    left: deque[tuple[Trial, int]] = field(default_factory=deque)  # by a driver that died; with the last step reported
+    left: deque[tuple[Trial, int]] = field(
+        default_factory=deque
+    )  # by a driver that died, or by time; with the last step
     asked: dict[str, Asked] = field(default_factory=dict)  # by the id of the job
     waiting: deque[Job] = field(default_factory=deque)  # to be sent
     ended: str | None = None
@@ -154,8 +156,7 @@ class StageRun:
         return passes
 
     def _is_late(self) -> bool:
-        deadline = self.deadline(self.records.best)
-        return deadline is not None and self.context.elapsed() > deadline
+        return (deadline := self.deadline(self.records.best)) is not None and self.context.elapsed() > deadline
 
     def _ask(self) -> bool:
         """Take the next configuration into the queue, if it can be paid for; False where it has to wait for another."""
@@ -204,10 +205,7 @@ class StageRun:
         return self.records.of(config)
 
     def _stop_at(self, config: Mapping[str, Any], *, has_begun: bool) -> float | None:
-        """When a trial must end, by the clock. Too late for it, or for its own last fit, a stage with an answer ends.
-
-        It does not where an earlier driver has begun the trial: who knows how little is left of it.
-        """
+        """When a trial must end, by the clock. Too late for it, or its own last fit, a stage with an answer ends."""
         deadline, context = self.deadline(self.records.best), self.context
         if deadline is None:
             return None
@@ -223,7 +221,7 @@ class StageRun:
         """The first fine-tune is a short one where a budget has no time for all of it, and no other stage wants it."""
         changes, deadline = trial.user_attrs.get("shortened"), self.deadline(self.records.best)
         is_first = bool(self.inherited) and not (len(self.records) or self.asked or self.rival)
-        if changes is None and is_first and self.shortens and deadline and config["recipe"] == "finetune":
+        if changes is None and is_first and self.shortens and deadline is not None and config["recipe"] == "finetune":
             changes = shortened(self.context, self.stage, config, deadline)
             trial.set_user_attr("shortened", changes)  # a later driver goes on with them
         return {**config, **(changes or {})}
@@ -242,8 +240,10 @@ class StageRun:
 
     def _verdict(self, asked: Asked, step: int, value: float) -> str | None:
         """Why a trial is to end after a step, if it is. The study judges the last step that it knows of."""
-        if self.context.finishes or self._is_late():
-            return "finish" if self.context.finishes else LATE
+        if self.context.finishes:
+            return "finish"
+        if self._is_late():
+            return LATE
         if self._is_beaten(asked, step, value):
             return "beaten"
         is_judged = self.stage.prune and step == asked.step
